@@ -1,0 +1,19 @@
+//! End-to-end tests: the real server as a process, on free ports, spoken to over sockets.
+//!
+//! One binary, so that it links once; a file per scenario. `stock_*` drive client libraries of other people,
+//! `conformance_*` send spelled-out bytes for the specification's statements, `bad_*` send what must be refused.
+//! None of them uses our own protocol crate: a mistake there must not hide itself.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected must fail, and says where"
+)]
+
+mod broker;
+mod packet;
+mod peer;
+mod program;
+
+mod stock_mosquitto;
+mod stock_rumqttc;
+mod stock_scripts;
