@@ -1,0 +1,6 @@
+//! The server around the shards: settings, command line, log-in, access files, HTTP, metrics, start and stop.
+//!
+//! Everything here lives on the main thread, on the HTTP thread or on the threads that verify passwords; nothing of
+//! it runs on a shard. No MQTT rule and no routing is decided here.
+
+pub mod settings;
