@@ -41,6 +41,11 @@ pub(crate) fn at() -> SocketAddr {
     shared().mqtt
 }
 
+/// A name no other run uses: a broker in the shared one's place may remember an earlier run.
+pub(crate) fn unique(name: &str) -> String {
+    format!("{name}-{:x}", std::process::id())
+}
+
 /// Whether the shared broker is somebody else's: tests of our own limits and settings are left out then.
 pub(crate) fn is_foreign() -> bool {
     std::env::var_os("BITSIM_TEST_BROKER").is_some()

@@ -70,7 +70,7 @@ macro_rules! side {
                         Incoming::SubAck(_) => Seen::Subscribed,
                         Incoming::PubAck(_) | Incoming::PubComp(_) => Seen::Acknowledged,
                         Incoming::Publish(publish) => Seen::Message {
-                            topic: String::from_utf8(publish.topic.to_vec()).unwrap(),
+                            topic: String::from_utf8(Vec::from(publish.topic)).unwrap(),
                             text: String::from_utf8(publish.payload.to_vec()).unwrap(),
                             qos: publish.qos as u8,
                             retain: publish.retain,
@@ -130,7 +130,7 @@ macro_rules! side {
             #[test]
             fn durable_session_with_offline_messages() {
                 let topic = concat!("rumqttc/", stringify!($side), "/durable");
-                let name = concat!("rumqttc-durable-", stringify!($side));
+                let name = &broker::unique(concat!("rumqttc-durable-", stringify!($side)));
                 let (away, events, present) = open(name, false, None);
                 assert!(!present);
                 subscribe(&away, &events, topic);

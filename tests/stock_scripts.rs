@@ -8,7 +8,7 @@ use crate::program::{Program, clients, script};
 fn paho(level: u8, scenario: &str) {
     let at = broker::at();
     let mut command = Command::new(clients().join("venv/bin/python"));
-    command.arg(script("paho.py")).arg(at.ip().to_string()).arg(at.port().to_string());
+    command.arg(script("python_paho.py")).arg(at.ip().to_string()).arg(at.port().to_string());
     Program::start(command.arg(level.to_string()).arg(scenario)).success();
 }
 

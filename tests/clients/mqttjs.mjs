@@ -120,7 +120,7 @@ const scenarios = {
     if (version !== 3) assert.equal(back.connack.sessionPresent, true)
     const seen = []
     for (let count = 0; count < 20; count += 1) seen.push(Number((await back.message()).text))
-    assert.deepEqual(seen.toSorted((a, b) => a - b), Array.from({ length: 20 }, (_, count) => count))
+    assert.deepEqual([...seen].sort((a, b) => a - b), Array.from({ length: 20 }, (_, count) => count))
     await back.leave()
     await (await Device.open({ clientId, clean: true })).leave()
     await publisher.leave()
@@ -144,7 +144,7 @@ const scenarios = {
     const publisher = await Device.open()
     for (let count = 0; count < 90; count += 1) await publisher.publish(topic, String(count), { qos: 1 })
     await all
-    assert.deepEqual(seen.toSorted((a, b) => a - b), Array.from({ length: 90 }, (_, count) => count))
+    assert.deepEqual([...seen].sort((a, b) => a - b), Array.from({ length: 90 }, (_, count) => count))
     assert.ok(got.every((count) => count > 0), String(got))
     await Promise.all([...members, publisher].map((device) => device.leave()))
   },

@@ -1,4 +1,4 @@
-"""Scenarios with Eclipse Paho's Python client: paho.py HOST PORT LEVEL SCENARIO.
+"""Scenarios with Eclipse Paho's Python client: python_paho.py HOST PORT LEVEL SCENARIO.
 
 LEVEL is the protocol level (3, 4 or 5). A scenario ends with exit code 0, or with the assertion that failed.
 """
