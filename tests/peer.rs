@@ -245,6 +245,13 @@ impl Peer {
     }
 }
 
+/// Removes what a test retained.
+pub(crate) fn forget(at: SocketAddr, topic: &str) {
+    let mut peer = Peer::clean(at, 4, "");
+    peer.publish_as(Publish::new(4, topic, "").retain(), 1);
+    peer.leave();
+}
+
 /// One whole packet from the front, with the bytes it took.
 fn split_packet(bytes: &[u8]) -> Option<(Packet, usize)> {
     let mut len = 0;

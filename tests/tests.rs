@@ -13,6 +13,11 @@ mod broker;
 mod packet;
 mod peer;
 mod program;
+mod refusal;
+
+mod conformance_connect;
+mod conformance_publish;
+mod conformance_session;
 
 mod stock_mosquitto;
 mod stock_rumqttc;
