@@ -7,8 +7,9 @@
 //!
 //! Invariants: a filter is in the table exactly while it has a subscriber; a `FilterId` is valid as long, and may name
 //! another filter later. Filters and topics are taken as valid MQTT: the codec checked them. `$share` is stripped by the caller.
-//! The order of subscribers is not promised, but depends only on the calls made and the seeds. Nothing is bounded here:
-//! the engine compares `len`, `filters` and `bytes` with its limits before it inserts.
+//! The order of matches and of subscribers is not promised, but depends on the calls made alone, not on the seeds. Records, nodes
+//! and index keep their size for reuse when filters go; texts and subscriber lists are given back. Nothing is bounded here: the
+//! engine compares `len`, `filters` and `bytes` with its limits before it inserts.
 
 mod hash;
 mod interest;

@@ -64,6 +64,8 @@ struct Entry<T> {
     bucket: u16,
 }
 
+const _: () = assert!(size_of::<Entry<u64>>() == 32);
+
 impl<T: Copy> Wheel<T> {
     /// An empty wheel that stands at `now_ms`.
     pub fn new(now_ms: u64) -> Self {

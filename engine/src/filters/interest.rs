@@ -50,8 +50,11 @@ impl InterestTable {
                 }
             }
         });
-        for (base, word) in (0u16..).step_by(64).zip(shards).filter(|(_, word)| *word != 0) {
-            (0u16..64).filter(|bit| word >> bit & 1 == 1).for_each(|bit| f(base + bit));
+        for (base, mut word) in (0u16..).step_by(64).zip(shards) {
+            while let Some(bit) = lowest_one(word) {
+                f(base + bit);
+                word &= word - 1;
+            }
         }
     }
 
@@ -59,4 +62,8 @@ impl InterestTable {
     pub fn table(&self) -> &FilterTable<u32> {
         &self.table
     }
+}
+
+fn lowest_one(word: u64) -> Option<u16> {
+    u16::try_from(word.trailing_zeros()).ok().filter(|&bit| bit < 64)
 }

@@ -140,7 +140,7 @@ impl<V: Copy + Eq> List<V> {
         }
         if self.entries.len() < half / 2 {
             let entries = &self.entries;
-            self.places.shrink_to(half, |&place| hash(entries[place as usize].key));
+            self.places.shrink_to(0, |&place| hash(entries[place as usize].key));
             self.entries.shrink_to(half);
         }
         Some(removed.value)
