@@ -2,7 +2,7 @@
 
 use crate::error::SlotError;
 use crate::event::Event;
-use crate::key::Operation;
+use crate::key::{Key, Operation};
 use crate::ring::Ring;
 use crate::slots::{Outgoing, Phase, Receive, SlotId};
 use crate::socket;
@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 impl Ring {
     /// Ends the connection now; a send in flight is cut off. `Closed` comes when the kernel let go of everything, and
-    /// is the only event of the slot from here on. Also ends what `finish` began.
+    /// is the last event of the slot; events already made may still come before it. Also ends what `finish` began.
     pub fn close(&mut self, id: SlotId) -> Result<(), SlotError> {
         let slot = self.slots.get(id).ok_or(SlotError::Stale)?;
         if slot.phase == Phase::Closing {
@@ -94,17 +94,28 @@ impl Ring {
     }
 
     /// Cancels whatever the kernel holds of a closing slot.
-    pub(crate) fn cancel_all(&mut self, id: SlotId) {
+    fn cancel_all(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(id) else { return };
-        let answer = slot.key(id.slot, Operation::Cancel);
-        let receive = slot.armed.map(|_| slot.key(id.slot, Operation::Receive));
-        let outgoing = match slot.outgoing {
-            Outgoing::Nothing => None,
-            Outgoing::Send => Some(slot.key(id.slot, Operation::Send)),
-            Outgoing::Connect => Some(slot.key(id.slot, Operation::Connect)),
-        };
-        for target in receive.into_iter().chain(outgoing) {
-            self.cancel(target, answer);
+        if slot.armed.is_some() && !slot.cancelling {
+            self.cancel_receive(id);
         }
+        self.cancel_outgoing(id);
+    }
+
+    fn cancel_outgoing(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get(id) else { return };
+        let operation = match slot.outgoing {
+            Outgoing::Nothing => return,
+            Outgoing::Send => Operation::Send,
+            Outgoing::Connect => Operation::Connect,
+        };
+        let (target, answer) = (slot.key(id.slot, operation), slot.key(id.slot, Operation::CancelOutgoing));
+        self.cancel(target, answer);
+    }
+
+    /// As for receives: tried again as long as the operation is there.
+    pub(crate) fn on_cancel_outgoing_failed(&mut self, key: Key) -> Option<Event> {
+        self.cancel_outgoing(SlotId { slot: key.slot, generation: key.generation });
+        None
     }
 }

@@ -14,10 +14,12 @@ pub(crate) enum Operation {
     Connect = 3,
     Accept = 4,
     Bell = 5,
-    /// A cancel of this slot's receive or connect. Only failures complete.
-    Cancel = 6,
+    /// A cancel of this slot's receive. Only failures complete.
+    CancelReceive = 6,
     /// A cancel of a listener's accept. Only failures complete.
     CancelAccept = 7,
+    /// A cancel of this slot's send or connect. Only failures complete.
+    CancelOutgoing = 8,
 }
 
 impl Operation {
@@ -28,8 +30,9 @@ impl Operation {
             3 => Self::Connect,
             4 => Self::Accept,
             5 => Self::Bell,
-            6 => Self::Cancel,
+            6 => Self::CancelReceive,
             7 => Self::CancelAccept,
+            8 => Self::CancelOutgoing,
             _ => return None,
         })
     }
@@ -71,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_key_survives_packing() {
-        for operation in [Operation::Receive, Operation::CancelAccept] {
+        for operation in [Operation::Receive, Operation::CancelOutgoing] {
             for (generation, slot) in [(0, 0), (1, u32::MAX), (GENERATION_MASK, 7)] {
                 let key = Key::new(operation, generation, slot);
                 assert_eq!(Key::unpack(key.pack()), Some(key));

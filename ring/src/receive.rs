@@ -40,10 +40,8 @@ impl Ring {
         }
         slot.wanted = None;
         if slot.armed.is_some() {
-            if !std::mem::replace(&mut slot.cancelling, true) {
-                let (target, answer) =
-                    (slot.key(id.slot, Operation::Receive), slot.key(id.slot, Operation::Cancel));
-                self.cancel(target, answer);
+            if !slot.cancelling {
+                self.cancel_receive(id);
             }
         } else if std::mem::take(&mut slot.starved) {
             self.queued.push_back(Event::ReceiveEnded { slot: id, end: ReceiveEnd::Paused });
@@ -205,19 +203,24 @@ impl Ring {
         }
     }
 
-    /// A cancel did not find its operation: it was between two of its steps, or is over.
-    pub(crate) fn on_cancel_failed(&mut self, key: Key) -> Option<Event> {
+    /// Asks the kernel to end the armed receive.
+    pub(crate) fn cancel_receive(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get(id) else { return };
+        slot.cancelling = true;
+        let target = slot.key(id.slot, Operation::Receive);
+        let answer = slot.key(id.slot, Operation::CancelReceive);
+        self.cancel(target, answer);
+    }
+
+    /// A cancel did not find its receive: it was between two of its steps, so that it is tried again, or is over.
+    pub(crate) fn on_cancel_receive_failed(&mut self, key: Key) -> Option<Event> {
         let id = SlotId { slot: key.slot, generation: key.generation };
         let slot = self.slots.get(id)?;
-        if slot.phase == Phase::Closing {
-            self.cancel_all(id);
-        } else if slot.armed.is_some() && slot.cancelling {
+        if slot.armed.is_some() && slot.cancelling {
             if slot.wanted.is_some() {
                 slot.cancelling = false;
             } else {
-                let (target, answer) =
-                    (slot.key(id.slot, Operation::Receive), slot.key(id.slot, Operation::Cancel));
-                self.cancel(target, answer);
+                self.cancel_receive(id);
             }
         }
         None

@@ -271,7 +271,8 @@ impl Ring {
             Operation::Send => self.on_send(key, completion.result),
             Operation::Connect => self.on_connect(key, completion.result),
             Operation::Accept => self.on_accept(key, completion),
-            Operation::Cancel => self.on_cancel_failed(key),
+            Operation::CancelReceive => self.on_cancel_receive_failed(key),
+            Operation::CancelOutgoing => self.on_cancel_outgoing_failed(key),
             Operation::CancelAccept => self.on_cancel_accept_failed(key),
             Operation::Bell => {
                 self.bell_armed = false;

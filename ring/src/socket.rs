@@ -13,6 +13,11 @@ const fn length_of<T>() -> libc::socklen_t {
     size_of::<T>() as libc::socklen_t
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "address families are small numbers")]
+const AF_INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+#[expect(clippy::cast_possible_truncation, reason = "address families are small numbers")]
+const AF_INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
+
 /// An eventfd at zero.
 pub(crate) fn eventfd() -> Result<OwnedFd, Errno> {
     // SAFETY: takes no memory.
@@ -83,7 +88,7 @@ pub(crate) fn address_bytes(address: SocketAddr) -> Vec<u8> {
     match address {
         SocketAddr::V4(v4) => {
             let raw = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_family: AF_INET,
                 sin_port: v4.port().to_be(),
                 sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                 sin_zero: [0; 8],
@@ -92,7 +97,7 @@ pub(crate) fn address_bytes(address: SocketAddr) -> Vec<u8> {
         }
         SocketAddr::V6(v6) => {
             let raw = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_family: AF_INET6,
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
                 sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
@@ -116,14 +121,14 @@ fn address(call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> i32) 
     // SAFETY: all zeroes is a valid storage, and the kernel wrote at most its length.
     let storage = unsafe { storage.assume_init() };
     let start = std::ptr::from_ref(&storage);
-    match i32::from(storage.ss_family) {
-        libc::AF_INET => {
+    match storage.ss_family {
+        AF_INET => {
             // SAFETY: the family says so, and the storage is large and aligned enough for every family.
             let raw = unsafe { &*start.cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
             Ok(SocketAddrV4::new(ip, u16::from_be(raw.sin_port)).into())
         }
-        libc::AF_INET6 => {
+        AF_INET6 => {
             // SAFETY: as above.
             let raw = unsafe { &*start.cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
