@@ -3,4 +3,7 @@
 //! Everything here lives on the main thread, on the HTTP thread or on the threads that verify passwords; nothing of
 //! it runs on a shard. No MQTT rule and no routing is decided here.
 
+pub mod access_file;
+pub mod login;
+pub mod mosquitto;
 pub mod settings;
