@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 impl Ring {
     /// Ends the connection now; a send in flight is cut off. `Closed` comes when the kernel let go of everything, and
-    /// is the last event of the slot; events already made may still come before it. Also ends what `finish` began.
+    /// is the only event of the slot from here on. Also ends what `finish` began.
     pub fn close(&mut self, id: SlotId) -> Result<(), SlotError> {
         let slot = self.slots.get(id).ok_or(SlotError::Stale)?;
         if slot.phase == Phase::Closing {

@@ -15,7 +15,7 @@ use crate::enter::{Completion, Enter, Wait};
 use crate::error::RingError;
 use crate::event::Event;
 use crate::key::{Key, Operation};
-use crate::slots::{SlotId, Slots};
+use crate::slots::{Phase, SlotId, Slots};
 use crate::socket;
 use io_uring::{opcode, squeue, types};
 use std::collections::VecDeque;
@@ -197,7 +197,10 @@ impl Ring {
     pub fn next_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.queued.pop_front() {
-                return Some(event);
+                if self.is_current(&event) {
+                    return Some(event);
+                }
+                continue;
             }
             let completion = *self.reaped.get(self.next)?;
             self.next += 1;
@@ -259,6 +262,17 @@ impl Ring {
             || self.next < self.reaped.len()
             || self.doorbell.is_rung()
             || (!self.starved.is_empty() && self.pool.leased() < self.pool.count())
+    }
+
+    /// Whether a queued event still holds: its slot may have been closed, moved or armed again since.
+    fn is_current(&mut self, event: &Event) -> bool {
+        match event {
+            Event::ReceiveEnded { slot, .. } => self.slots.get(*slot).is_some_and(|slot| {
+                slot.phase == Phase::Open && slot.wanted.is_none() && slot.armed.is_none()
+            }),
+            Event::Sent { slot, .. } => self.slots.get(*slot).is_some_and(|slot| slot.phase == Phase::Open),
+            _ => true,
+        }
     }
 
     fn completed(&mut self, completion: Completion) -> Option<Event> {

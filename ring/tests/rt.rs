@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// A loop that rests until told to stop by a second ring of its bell, and says how often it rested.
+/// A loop that rests until its bell rang twice (a woken idle task rings it too) and its tasks are done, and says how often it rested.
 async fn bell_loop(host: Host, tell: impl FnOnce(Doorbell)) -> usize {
     let mut ring = Ring::new(small()).unwrap();
     host.set_doorbell(ring.doorbell());
@@ -123,7 +123,6 @@ fn an_idle_task_asks_for_no_turn_and_wakes_a_sleeping_shard() {
                 tasks.idle_until(theirs.pass()).await;
             }
         });
-        assert!(host.wants_turn(), "a new task has not run yet");
         let rests = bell_loop(host.clone(), move |bell| tell.send(bell).unwrap()).await;
         assert!(!host.wants_turn());
         rests
@@ -138,7 +137,6 @@ fn an_idle_task_asks_for_no_turn_and_wakes_a_sleeping_shard() {
         }
         gate.open();
     }
-    ring_when_asleep(&bell);
     let rests = shard.join().unwrap();
     assert!(rests < 2_000, "{rests} rests: an idle task kept the shard busy");
 }

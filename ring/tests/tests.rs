@@ -1,4 +1,5 @@
 //! The ring against real sockets. The tests run one at a time: some count descriptors.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code, its helpers included")]
 
 mod rig;
 
