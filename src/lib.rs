@@ -4,6 +4,10 @@
 //! it runs on a shard. No MQTT rule and no routing is decided here.
 
 pub mod access_file;
+pub mod admin;
+pub mod host;
+pub mod http;
 pub mod login;
+pub mod metrics;
 pub mod mosquitto;
 pub mod settings;
