@@ -107,7 +107,9 @@ impl Ring {
         match (result, lease) {
             (1.., Some(data)) => {
                 if kind == Some(Receive::Once) && slot.wanted == kind {
+                    // Asked for again after a pause, and this is the answer: the pause is undone.
                     slot.wanted = None;
+                    was_cancelled = false;
                 }
                 self.received(id, data, ended.then_some(was_cancelled))
             }
