@@ -64,6 +64,9 @@ pub struct AuthRequest {
 
 impl std::fmt::Debug for AuthRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuthRequest").field("username", &self.username).field("client_id", &self.client_id).finish_non_exhaustive()
+        f.debug_struct("AuthRequest")
+            .field("username", &self.username)
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
     }
 }

@@ -90,16 +90,14 @@ pub struct Engine {
     pub(crate) fired: Vec<u64>,
     pub(crate) sessions_made: u64,
     pub(crate) draining: bool,
-    pub(crate) restoring: Option<Box<crate::restore::Restoring>>,
     pub(crate) counters: Counters,
-    pub(crate) traces: crate::admin::Traces,
 }
 
 /// Writes after which a batch is not extended.
 pub(crate) const BATCH_WRITES_MAX: usize = 1000;
 
 impl Engine {
-    /// An engine without sessions. `begin_restore` loads what the store holds.
+    /// An engine without sessions.
     pub fn new(config: EngineConfig) -> Engine {
         let seeds = Seeds::new(config.seed, config.seed.rotate_left(32) ^ 0x9E37_79B9_7F4A_7C15);
         let home = Home::new(seeds, config.seed, config.epoch, config.shard, config.shards);
@@ -137,9 +135,7 @@ impl Engine {
             fired: Vec::new(),
             sessions_made: 0,
             draining: false,
-            restoring: None,
             counters: Counters::default(),
-            traces: crate::admin::Traces::default(),
         }
     }
 
@@ -148,7 +144,9 @@ impl Engine {
         match input {
             Input::Received { link, bytes } => self.received(now, link, bytes),
             Input::Sent { link, bytes } => self.sent(now, link, bytes),
-            Input::Mail { from, batch } => batch.items.into_iter().for_each(|item| self.mail(now, from, item)),
+            Input::Mail { from, batch } => {
+                batch.items.into_iter().for_each(|item| self.mail(now, from, item))
+            }
             Input::Stored { token, answer } => self.stored(now, token, answer),
             Input::Open { link, meta } => self.open(now, link, meta),
             Input::Closed { link } => self.transport_closed(now, link),
@@ -221,7 +219,7 @@ impl Engine {
 
     /// Whether first-hop mail may be given now. Second-hop mail always may.
     pub fn takes_first_hop(&self) -> bool {
-        !self.lanes.second_full() && self.restoring.as_ref().is_none_or(|r| r.takes_mail())
+        !self.lanes.second_full()
     }
 
     /// When `Input::Tick` is due, at the latest (monotonic milliseconds).
@@ -246,7 +244,11 @@ impl Engine {
 
     /// Heap bytes of the large tables.
     pub fn table_bytes(&self) -> usize {
-        self.links.bytes() + self.sessions.bytes() + self.filters.bytes() + self.wheel.bytes() + self.home.retained.bytes()
+        self.links.bytes()
+            + self.sessions.bytes()
+            + self.filters.bytes()
+            + self.wheel.bytes()
+            + self.home.retained.bytes()
     }
 
     /// Shard of a home slot.
@@ -341,7 +343,9 @@ impl Engine {
                 self.subscribe_answered(now, from, request, index, start, arrival, refused);
             }
             Mail::Discard { subscriber } => self.home_discard(subscriber),
-            Mail::RetainedAsk { fetch, filter, after, until } => self.home_page(now, from, fetch, &filter, after.as_deref(), until),
+            Mail::RetainedAsk { fetch, filter, after, until } => {
+                self.home_page(now, from, fetch, &filter, after.as_deref(), until)
+            }
             Mail::RetainedPage { fetch, messages, next } => self.page_came(now, fetch, &messages, next),
             Mail::Wake { subscriber, logs } => {
                 let heads = self.home.heads(subscriber, &logs);
@@ -353,7 +357,9 @@ impl Engine {
             Mail::CursorMoved { subscriber, log, to, released, ended } => {
                 self.home_cursor(subscriber, log, to, &released, ended);
             }
-            Mail::ShareJoin { group, member, request, index } => self.share_join(now, from, &group, member, request, index),
+            Mail::ShareJoin { group, member, request, index } => {
+                self.share_join(now, from, &group, member, request, index)
+            }
             Mail::ShareLeave { group, session, ended } => self.share_leave(now, &group, session, ended),
             Mail::ShareRoom { group, session, room } => self.share_room(now, &group, session, room),
             Mail::ShareDone { group, handle } => self.share_done(now, &group, handle),

@@ -144,20 +144,22 @@ impl Home {
         !self.logs.is_empty() || !self.wild.is_empty()
     }
 
-    /// A log by its number.
-    pub(crate) fn log_mut(&mut self, log: LogId) -> Option<&mut TopicLog> {
-        self.logs.get_mut(&log.number)
-    }
-
     /// Messages of this topic must go through its log.
-    pub(crate) fn wants_log(&mut self, topic: &str, publisher: SessionUid, matches: &mut Vec<Wanted>) -> bool {
+    pub(crate) fn wants_log(
+        &mut self,
+        topic: &str,
+        publisher: SessionUid,
+        matches: &mut Vec<Wanted>,
+    ) -> bool {
         matches.clear();
         if !self.wild.is_empty() {
             let readers = &self.wild_readers;
             self.wild.for_each_match(topic, &mut |_, entries| {
                 for entry in entries {
                     let Some(Some(reader)) = readers.get(entry.key as usize) else { continue };
-                    if entry.value.qos == Qos::AtMostOnce || entry.value.no_local && reader.subscriber == publisher {
+                    if entry.value.qos == Qos::AtMostOnce
+                        || entry.value.no_local && reader.subscriber == publisher
+                    {
                         continue;
                     }
                     match matches.iter_mut().find(|m| m.reader == entry.key) {
@@ -168,7 +170,8 @@ impl Home {
             });
         }
         let exact = self.by_name.get(topic).and_then(|number| self.logs.get(number));
-        !matches.is_empty() || exact.is_some_and(|log| !log.pending.is_empty() || log.readers.values().any(|r| !r.ending))
+        !matches.is_empty()
+            || exact.is_some_and(|log| !log.pending.is_empty() || log.readers.values().any(|r| !r.ending))
     }
 
     /// Makes sure that the topic has a log.
@@ -237,7 +240,13 @@ impl Home {
             batch.push(Write::Append { log: *ref_log, offset: *ref_offset, record });
         }
         if let Some(log) = self.logs.get_mut(&id.number) {
-            log.pending.push_back(PendingAppend { offset, message: message.clone(), origin, references, outcome: None });
+            log.pending.push_back(PendingAppend {
+                offset,
+                message: message.clone(),
+                origin,
+                references,
+                outcome: None,
+            });
         }
         Appended { log: id, offset }
     }
@@ -289,7 +298,11 @@ impl Home {
             batch.push(log.name_row());
         }
         let start = resume.filter(|r| r.0 == log.id).map_or(log.committed + 1, |r| r.1);
-        let reader = log.readers.entry(interest.subscriber.0).or_insert(ExactReader { interest, committed: start, ending: false });
+        let reader = log.readers.entry(interest.subscriber.0).or_insert(ExactReader {
+            interest,
+            committed: start,
+            ending: false,
+        });
         // The same filter again changes options, never the cursor [MQTT-3.8.4-4].
         (reader.interest, reader.ending) = (interest, false);
         (log.id, reader.committed)
@@ -297,7 +310,9 @@ impl Home {
 
     /// An exact reader wants no more; with `discard` it holds nothing either.
     pub(crate) fn end_exact(&mut self, topic: &str, subscriber: SessionUid, discard: bool) -> Reclaim {
-        let Some(log) = self.by_name.get(topic).and_then(|number| self.logs.get_mut(number)) else { return Reclaim::Nothing };
+        let Some(log) = self.by_name.get(topic).and_then(|number| self.logs.get_mut(number)) else {
+            return Reclaim::Nothing;
+        };
         let id = log.id;
         if discard {
             log.readers.remove(&subscriber.0);
@@ -352,7 +367,12 @@ impl Home {
         let at = match self.wild_by_uid.get(&interest.subscriber.0) {
             Some(at) => *at,
             None => {
-                let reader = WildReader { subscriber: interest.subscriber, shard, filters: 0, references: BTreeMap::new() };
+                let reader = WildReader {
+                    subscriber: interest.subscriber,
+                    shard,
+                    filters: 0,
+                    references: BTreeMap::new(),
+                };
                 let at = self.wild_readers.iter().position(Option::is_none).unwrap_or_else(|| {
                     self.wild_readers.push(None);
                     self.wild_readers.len() - 1
@@ -365,7 +385,8 @@ impl Home {
                 at
             }
         };
-        let (_, replaced) = self.wild.insert(filter, at, WildSub { qos: interest.qos, no_local: interest.no_local });
+        let (_, replaced) =
+            self.wild.insert(filter, at, WildSub { qos: interest.qos, no_local: interest.no_local });
         if let Some(Some(reader)) = self.wild_readers.get_mut(at as usize) {
             reader.shard = shard;
             reader.filters += u32::from(replaced.is_none());
@@ -409,11 +430,17 @@ impl Home {
     /// A subscriber ended: its reference logs, whose records the caller reads to let go what they hold, then drops.
     pub(crate) fn discard(&mut self, subscriber: SessionUid) -> Vec<(LogId, Offset)> {
         let Some(at) = self.wild_by_uid.remove(&subscriber.0) else { return Vec::new() };
-        let Some(reader) = self.wild_readers.get_mut(at as usize).and_then(Option::take) else { return Vec::new() };
+        let Some(reader) = self.wild_readers.get_mut(at as usize).and_then(Option::take) else {
+            return Vec::new();
+        };
         let filters: Vec<String> = if reader.filters == 0 {
             Vec::new()
         } else {
-            self.wild.iter().filter(|(id, _, _)| self.wild.get_by_id(*id, at).is_some()).map(|(_, text, _)| text.to_owned()).collect()
+            self.wild
+                .iter()
+                .filter(|(id, _, _)| self.wild.get_by_id(*id, at).is_some())
+                .map(|(_, text, _)| text.to_owned())
+                .collect()
         };
         for filter in filters {
             self.wild.remove(&filter, at);
@@ -421,7 +448,9 @@ impl Home {
         reader
             .references
             .iter()
-            .map(|(slot, place)| (LogId { slot: *slot, kind: LogKind::References, number: subscriber.0 }, place.2))
+            .map(|(slot, place)| {
+                (LogId { slot: *slot, kind: LogKind::References, number: subscriber.0 }, place.2)
+            })
             .collect()
     }
 
@@ -447,48 +476,12 @@ impl Home {
         let held = log.holds.first_key_value().map_or(Offset::MAX, |(segment, _)| segment << SEGMENT_BITS);
         let read = log.readers.values().map(|r| r.committed).min().unwrap_or(Offset::MAX);
         let to = held.min(read).min(log.committed + 1);
-        if to >= log.trimmed_to.max(self.epoch_base) + TRIM_EVERY || to > log.committed && to > log.trimmed_to {
+        if to >= log.trimmed_to.max(self.epoch_base) + TRIM_EVERY || to > log.committed && to > log.trimmed_to
+        {
             log.trimmed_to = to;
             return Reclaim::Trim(id, to);
         }
         Reclaim::Nothing
-    }
-
-    /// Restores a log that existed at the last stop.
-    pub(crate) fn restore_log(&mut self, id: LogId, topic: &str, head: Offset) {
-        self.by_name.insert(topic.into(), id.number);
-        self.logs.remove(&id.number);
-        let base = self.epoch_base;
-        let log = self.log_of(topic, id.slot);
-        (log.id, log.named) = (id, true);
-        log.committed = head;
-        log.next = base.max(head) + 1;
-    }
-
-    /// Restores a reference log: its records hold theirs again.
-    pub(crate) fn restore_references(&mut self, log: LogId, cursor: Offset, head: Offset, targets: &[(LogId, Offset)]) {
-        let base = self.epoch_base;
-        if let Some(at) = self.wild_by_uid.get(&log.number)
-            && let Some(Some(reader)) = self.wild_readers.get_mut(*at as usize)
-        {
-            let place = reader.references.entry(log.slot).or_insert((base.max(head) + 1, head, cursor));
-            place.1 = place.1.max(head);
-        }
-        for (target, offset) in targets {
-            if let Some(topic) = self.logs.get_mut(&target.number) {
-                *topic.holds.entry(*offset >> SEGMENT_BITS).or_insert(0) += 1;
-            }
-        }
-    }
-
-    /// Logs, exact readers, wildcard subscribers, held segments: all zero when nobody durable is left.
-    pub(crate) fn census(&self) -> [usize; 4] {
-        [
-            self.logs.len(),
-            self.logs.values().map(|l| l.readers.len()).sum(),
-            self.wild_by_uid.len(),
-            self.logs.values().map(|l| l.holds.len()).sum(),
-        ]
     }
 }
 

@@ -22,6 +22,10 @@ pub struct SessionUid(pub u64);
 impl SessionUid {
     /// Composes the number: 20 bits of epoch, 10 of shard, 34 of counter.
     pub fn new(epoch: u32, shard: ShardId, counter: u64) -> SessionUid {
-        SessionUid((u64::from(epoch) & 0xF_FFFF) << 44 | (u64::from(shard.0) & 0x3FF) << 34 | (counter & 0x3_FFFF_FFFF))
+        SessionUid(
+            (u64::from(epoch) & 0xF_FFFF) << 44
+                | (u64::from(shard.0) & 0x3FF) << 34
+                | (counter & 0x3_FFFF_FFFF),
+        )
     }
 }

@@ -10,7 +10,7 @@ use bitsim_protocol::Qos;
 
 /// Outgoing mail of one shard.
 #[derive(Debug)]
-pub struct Lanes {
+pub(crate) struct Lanes {
     to: Vec<Pair>,
     items_max: u32,
     bytes_max: u32,
@@ -34,7 +34,7 @@ struct Queue {
 
 /// What happened to an item of the second lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Posted {
+pub(crate) enum Posted {
     /// It will be sent.
     Kept,
     /// It will be sent, and the lane is at its bound: whoever produced it is to be paused.
@@ -45,17 +45,22 @@ pub enum Posted {
 
 impl Lanes {
     /// Lanes to `shards` shards.
-    pub fn new(shards: u16, items_max: u32, bytes_max: u32) -> Lanes {
-        Lanes { to: (0..shards).map(|_| Pair::default()).collect(), items_max, bytes_max, pending: Vec::new() }
+    pub(crate) fn new(shards: u16, items_max: u32, bytes_max: u32) -> Lanes {
+        Lanes {
+            to: (0..shards).map(|_| Pair::default()).collect(),
+            items_max,
+            bytes_max,
+            pending: Vec::new(),
+        }
     }
 
     /// New bounds, from the next item on.
-    pub fn set_bounds(&mut self, items_max: u32, bytes_max: u32) {
+    pub(crate) fn set_bounds(&mut self, items_max: u32, bytes_max: u32) {
         (self.items_max, self.bytes_max) = (items_max, bytes_max);
     }
 
     /// Adds a first-hop item. True: the lane is full, and `link` is to be paused until `poll` lists it.
-    pub fn post_first(&mut self, to: ShardId, link: Option<LinkId>, item: Mail) -> bool {
+    pub(crate) fn post_first(&mut self, to: ShardId, link: Option<LinkId>, item: Mail) -> bool {
         let (items_max, bytes_max) = (self.items_max, self.bytes_max);
         let Some(queue) = self.queue(to, Lane::First) else { return false };
         queue.push(item);
@@ -70,7 +75,7 @@ impl Lanes {
     }
 
     /// Adds a second-hop item, or what stands for it when the lane is full.
-    pub fn post_second(&mut self, to: ShardId, item: Mail) -> Posted {
+    pub(crate) fn post_second(&mut self, to: ShardId, item: Mail) -> Posted {
         let (items_max, bytes_max) = (self.items_max, self.bytes_max);
         let Some(queue) = self.queue(to, Lane::Second) else { return Posted::Dropped };
         let full = queue.full(items_max, bytes_max);
@@ -81,22 +86,13 @@ impl Lanes {
         if full { Posted::Full } else { Posted::Kept }
     }
 
-    /// Links that `take` of this lane lets go on.
-    pub fn pause(&mut self, to: ShardId, lane: Lane, link: LinkId) {
-        if let Some(queue) = self.queue(to, lane)
-            && queue.paused.last() != Some(&link)
-        {
-            queue.paused.push(link);
-        }
-    }
-
     /// Whether a second lane is over its bound: then no first-hop mail is taken.
-    pub fn second_full(&self) -> bool {
+    pub(crate) fn second_full(&self) -> bool {
         self.to.iter().any(|pair| pair.second.full(self.items_max, self.bytes_max))
     }
 
     /// Takes what waits for a shard; links that may go on are added to `resumed`.
-    pub fn take(&mut self, to: ShardId, lane: Lane, resumed: &mut Vec<LinkId>) -> Option<MailBatch> {
+    pub(crate) fn take(&mut self, to: ShardId, lane: Lane, resumed: &mut Vec<LinkId>) -> Option<MailBatch> {
         let pair = self.to.get_mut(usize::from(to.0))?;
         let queue = match lane {
             Lane::First => &mut pair.first,
@@ -112,7 +108,7 @@ impl Lanes {
     }
 
     /// Whether anything waits for a shard in a lane.
-    pub fn waits(&self, to: ShardId, lane: Lane) -> bool {
+    pub(crate) fn waits(&self, to: ShardId, lane: Lane) -> bool {
         self.to.get(usize::from(to.0)).is_some_and(|pair| match lane {
             Lane::First => !pair.first.items.is_empty(),
             Lane::Second => !pair.second.items.is_empty(),
@@ -120,7 +116,7 @@ impl Lanes {
     }
 
     /// Items waiting, by lane: first, second.
-    pub fn depths(&self) -> (usize, usize) {
+    pub(crate) fn depths(&self) -> (usize, usize) {
         self.to.iter().fold((0, 0), |(a, b), pair| (a + pair.first.items.len(), b + pair.second.items.len()))
     }
 
@@ -137,12 +133,12 @@ impl Lanes {
     }
 
     /// Shards with mail, each once; those that keep some after `take` stay listed by `still_pending`.
-    pub fn drain_pending(&mut self, out: &mut Vec<ShardId>) {
+    pub(crate) fn drain_pending(&mut self, out: &mut Vec<ShardId>) {
         out.append(&mut self.pending);
     }
 
     /// Lists a shard again whose queue had no room for all of it.
-    pub fn still_pending(&mut self, to: ShardId) {
+    pub(crate) fn still_pending(&mut self, to: ShardId) {
         if !self.pending.contains(&to) {
             self.pending.push(to);
         }

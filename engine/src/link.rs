@@ -4,7 +4,7 @@
 //! A free slot and an idle link hold no buffer.
 
 use crate::effect::AuthRequest;
-use crate::identity::{LinkId, SessionUid};
+use crate::identity::LinkId;
 use crate::input::LinkMeta;
 use crate::wheel::TimerId;
 use bitsim_protocol::{Connection, Qos, ReasonCode, Version};
@@ -50,8 +50,10 @@ pub(crate) struct PendingConnect {
     pub(crate) keep_alive_secs: u16,
     pub(crate) expiry_secs: u32,
     pub(crate) receive_max: u16,
-    pub(crate) alias_out_max: u16,
-    pub(crate) request_problem_info: bool,
+    /// What the client asked for.
+    pub(crate) asked_expiry_secs: u32,
+    /// Goes into CONNACK.
+    pub(crate) session_present: bool,
     pub(crate) will: Option<Box<crate::will::Will>>,
 }
 
@@ -176,12 +178,16 @@ impl Links {
 
     /// The link in a slot, if it is this one and not free.
     pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
-        self.slots.get(id.slot as usize).filter(|l| l.generation == id.generation && !matches!(l.state, LinkState::Free))
+        self.slots
+            .get(id.slot as usize)
+            .filter(|l| l.generation == id.generation && !matches!(l.state, LinkState::Free))
     }
 
     /// The same, to be changed.
     pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.slots.get_mut(id.slot as usize).filter(|l| l.generation == id.generation && !matches!(l.state, LinkState::Free))
+        self.slots
+            .get_mut(id.slot as usize)
+            .filter(|l| l.generation == id.generation && !matches!(l.state, LinkState::Free))
     }
 
     /// The link in a slot, whoever it is.
@@ -225,7 +231,9 @@ impl Links {
 /// Who a session belongs to: its links are let in only with the same account.
 pub(crate) type Account = Option<Box<str>>;
 
-/// A link's session was ended or taken by a newer one.
-pub(crate) fn belongs(link: &Link, session: u32, uid: SessionUid, current: SessionUid) -> bool {
-    link.session == session && uid == current
+impl Link {
+    /// It has a session and CONNACK was sent.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.state, LinkState::Live)
+    }
 }

@@ -261,7 +261,14 @@ pub enum PublishOutcome {
 impl Origin {
     /// A publish that nobody waits for.
     pub fn nobody(shard: ShardId, session: SessionUid, qos: Qos) -> Origin {
-        Origin { shard, link: LinkId { slot: u32::MAX, generation: 0 }, session, packet_id: 0, qos, durable: false }
+        Origin {
+            shard,
+            link: LinkId { slot: u32::MAX, generation: 0 },
+            session,
+            packet_id: 0,
+            qos,
+            durable: false,
+        }
     }
 }
 
@@ -270,9 +277,15 @@ impl Mail {
     pub fn bytes(&self) -> u32 {
         let own = u32::try_from(size_of::<Mail>()).unwrap_or(u32::MAX);
         own.saturating_add(match self {
-            Mail::Publish { message, .. } | Mail::Forward { message, .. } | Mail::ShareDeliver { message, .. } => message.bytes(),
-            Mail::RetainedPage { messages, .. } => messages.iter().map(|m| m.bytes()).fold(0, u32::saturating_add),
-            Mail::Subscribe { filter, .. } | Mail::Unsubscribe { filter, .. } => u32::try_from(filter.len()).unwrap_or(u32::MAX),
+            Mail::Publish { message, .. }
+            | Mail::Forward { message, .. }
+            | Mail::ShareDeliver { message, .. } => message.bytes(),
+            Mail::RetainedPage { messages, .. } => {
+                messages.iter().map(|m| m.bytes()).fold(0, u32::saturating_add)
+            }
+            Mail::Subscribe { filter, .. } | Mail::Unsubscribe { filter, .. } => {
+                u32::try_from(filter.len()).unwrap_or(u32::MAX)
+            }
             Mail::CursorMoved { released, .. } => u32::try_from(released.len() * 24).unwrap_or(u32::MAX),
             _ => 0,
         })

@@ -103,7 +103,9 @@ impl Outbound {
     pub(crate) fn find(&self, packet_id: u16) -> Option<usize> {
         let first = self.entries.front()?.packet_id;
         let guess = usize::from(packet_id.wrapping_sub(first));
-        let hit = |i: usize| self.entries.get(i).is_some_and(|e| e.packet_id == packet_id && e.stage != Stage::Done);
+        let hit = |i: usize| {
+            self.entries.get(i).is_some_and(|e| e.packet_id == packet_id && e.stage != Stage::Done)
+        };
         if hit(guess) {
             return Some(guess);
         }
@@ -155,11 +157,6 @@ impl Outbound {
         let queued = self.queue.pop_front()?;
         self.queue_bytes = self.queue_bytes.saturating_sub(queued.message.bytes());
         Some(queued)
-    }
-
-    /// Nothing unfinished, nothing waiting.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.unfinished == 0 && self.queue.is_empty()
     }
 }
 

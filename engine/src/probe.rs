@@ -209,7 +209,9 @@ impl Counters {
     }
 
     pub(crate) fn violate(&mut self, what: Violation) {
-        if let Some(n) = Violation::ALL.iter().position(|v| *v == what).and_then(|i| self.violations.get_mut(i)) {
+        if let Some(n) =
+            Violation::ALL.iter().position(|v| *v == what).and_then(|i| self.violations.get_mut(i))
+        {
             *n += 1;
         }
     }

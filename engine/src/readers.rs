@@ -173,11 +173,6 @@ impl Readers {
         out
     }
 
-    /// Adds one that was read from its row.
-    pub(crate) fn restore(&mut self, reader: Reader) {
-        self.all.push(reader);
-    }
-
     /// Whether any has unread records.
     pub(crate) fn behind(&self) -> bool {
         self.all.iter().any(Reader::behind)

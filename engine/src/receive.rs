@@ -11,8 +11,8 @@ use crate::link::{LinkState, NONE, Pause};
 use crate::time::Now;
 use crate::timers::TimerKind;
 use bitsim_protocol::{
-    Admission, Connection, Disconnect, Frame, Packet, PacketKind, ReasonCode, Version, Violation, decode, encode, first_byte_ok,
-    split_frame,
+    Admission, Connection, Disconnect, Frame, Packet, PacketKind, ReasonCode, Version, Violation, decode,
+    encode, first_byte_ok, split_frame,
 };
 
 impl Engine {
@@ -20,7 +20,8 @@ impl Engine {
     pub(crate) fn open(&mut self, now: Now, id: LinkId, meta: LinkMeta) {
         self.links.open(id, meta);
         self.links.live += 1;
-        let timer = self.timer(now.monotonic_ms + self.limits.connect_timeout_ms, TimerKind::Connect, id.slot);
+        let timer =
+            self.timer(now.monotonic_ms + self.limits.connect_timeout_ms, TimerKind::Connect, id.slot);
         if let Some(link) = self.links.get_mut(id) {
             (link.timer, link.seen_ms) = (Some(timer), now.monotonic_ms);
         }
@@ -55,7 +56,12 @@ impl Engine {
     }
 
     /// Moves bytes to `part` until its frame is whole; gives what is left then.
-    fn complete<'b>(&self, id: LinkId, part: &mut Vec<u8>, mut bytes: &'b [u8]) -> Result<Option<&'b [u8]>, Violation> {
+    fn complete<'b>(
+        &self,
+        id: LinkId,
+        part: &mut Vec<u8>,
+        mut bytes: &'b [u8],
+    ) -> Result<Option<&'b [u8]>, Violation> {
         let packet_max = self.packet_max_in(id);
         // The fixed header has at most five bytes; from then on the length is known.
         while let Some((byte, rest)) = bytes.split_first() {
@@ -76,7 +82,9 @@ impl Engine {
 
     fn packet_max_in(&self, id: LinkId) -> u32 {
         match self.links.get(id).map(|l| &l.state) {
-            Some(LinkState::Opening) => self.limits.prelogin_bytes_max.min(self.limits.packet_bytes_max).max(1024),
+            Some(LinkState::Opening) => {
+                self.limits.prelogin_bytes_max.min(self.limits.packet_bytes_max).max(1024)
+            }
             _ => self.limits.packet_bytes_max,
         }
     }
@@ -123,7 +131,10 @@ impl Engine {
                 }
             }
             LinkState::Live => {
-                if matches!(PacketKind::of_first_byte(frame.first), Some(PacketKind::Publish | PacketKind::Subscribe | PacketKind::Unsubscribe)) {
+                if matches!(
+                    PacketKind::of_first_byte(frame.first),
+                    Some(PacketKind::Publish | PacketKind::Subscribe | PacketKind::Unsubscribe)
+                ) {
                     return self.hold(now, id, frame);
                 }
             }
@@ -252,7 +263,8 @@ impl Engine {
             && let Some(link) = self.links.outbox(id.slot)
         {
             // [MQTT-3.14.0-1]: only after a CONNACK with a reason code below 0x80, which a live link had.
-            encode::disconnect(link.version, &Disconnect::new(reason), &mut link.out);
+            let peer = encode::Peer { version: link.version, packet_max: link.packet_max };
+            let _ = encode::disconnect(peer, &Disconnect::new(reason), &mut link.out);
         }
         self.link_ends(now, id, reason == Some(ReasonCode::ServerShuttingDown));
         self.finish_link(id);
@@ -303,7 +315,11 @@ fn whole_length(part: &[u8], packet_max: u32) -> Result<Option<usize>, Violation
         length |= usize::from(byte & 0x7F) << (7 * at);
         if byte & 0x80 == 0 {
             let total = length + at + 2;
-            return if total > packet_max as usize { Err(Violation::PacketTooLarge) } else { Ok(Some(total)) };
+            return if total > packet_max as usize {
+                Err(Violation::PacketTooLarge)
+            } else {
+                Ok(Some(total))
+            };
         }
     }
     if part.len() >= 5 { Err(Violation::LengthMalformed) } else { Ok(None) }

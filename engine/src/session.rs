@@ -16,15 +16,15 @@ use std::sync::Arc;
 
 /// Options of a subscription in one byte, laid out as in SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options(pub u8);
+pub(crate) struct Options(pub(crate) u8);
 
 impl Options {
     /// Packs them, with the QoS that was granted.
-    pub fn pack(options: SubscribeOptions, granted: Qos) -> Options {
+    pub(crate) fn pack(options: SubscribeOptions, granted: Qos) -> Options {
         let handling = match options.retain_handling {
-            RetainHandling::Always => 0,
-            RetainHandling::IfNew => 1,
-            RetainHandling::Never => 2,
+            RetainHandling::Send => 0,
+            RetainHandling::SendIfNew => 1,
+            RetainHandling::DoNotSend => 2,
         };
         Options(
             granted as u8
@@ -35,17 +35,17 @@ impl Options {
     }
 
     /// Granted QoS.
-    pub fn qos(self) -> Qos {
+    pub(crate) fn qos(self) -> Qos {
         Qos::try_from(self.0 & 3).unwrap_or(Qos::AtMostOnce)
     }
 
     /// Own publishes are left out.
-    pub fn no_local(self) -> bool {
+    pub(crate) fn no_local(self) -> bool {
         self.0 & 4 != 0
     }
 
     /// RETAIN is passed on as published.
-    pub fn retain_as_published(self) -> bool {
+    pub(crate) fn retain_as_published(self) -> bool {
         self.0 & 8 != 0
     }
 }
@@ -108,11 +108,6 @@ impl Received {
             Err(_) => false,
         }
     }
-
-    /// How many are taken.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
 }
 
 /// One session.
@@ -135,6 +130,8 @@ pub(crate) struct Session {
     pub(crate) timer: Option<TimerId>,
     /// Monotonic milliseconds at which it ends, while away.
     pub(crate) ends_at_ms: u64,
+    /// Monotonic milliseconds at which its will is due, while away.
+    pub(crate) will_at_ms: u64,
     /// Milliseconds UTC; 0: connected.
     pub(crate) away_since_ms: u64,
     pub(crate) namespace: u8,
@@ -143,6 +140,35 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// A session without subscriptions or link.
+    pub(crate) fn new(
+        uid: SessionUid,
+        namespace: u8,
+        client_id: &str,
+        account: Account,
+        expiry_secs: u32,
+    ) -> Session {
+        Session {
+            uid,
+            client_id: client_id.into(),
+            account,
+            subscriptions: Vec::new(),
+            outbound: None,
+            received: None,
+            will: None,
+            readers: None,
+            fetches: Vec::new(),
+            link: NONE,
+            expiry_secs,
+            timer: None,
+            ends_at_ms: u64::MAX,
+            will_at_ms: u64::MAX,
+            away_since_ms: 0,
+            namespace,
+            stored: false,
+        }
+    }
+
     /// It outlives its link.
     pub(crate) fn durable(&self) -> bool {
         self.expiry_secs > 0
@@ -218,7 +244,9 @@ impl Sessions {
     pub(crate) fn find(&self, namespace: u8, client_id: &str) -> Option<u32> {
         let hash = Sessions::hash(&self.hasher, namespace, client_id);
         self.index
-            .find(hash, |at| self.get(*at).is_some_and(|s| s.namespace == namespace && *s.client_id == *client_id))
+            .find(hash, |at| {
+                self.get(*at).is_some_and(|s| s.namespace == namespace && *s.client_id == *client_id)
+            })
             .copied()
     }
 

@@ -56,7 +56,11 @@ impl LogId {
             1 => LogKind::References,
             _ => return None,
         };
-        Some(LogId { slot: u16::from_be_bytes(*slot), kind, number: u64::from_be_bytes(number.try_into().ok()?) })
+        Some(LogId {
+            slot: u16::from_be_bytes(*slot),
+            kind,
+            number: u64::from_be_bytes(number.try_into().ok()?),
+        })
     }
 }
 

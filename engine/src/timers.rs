@@ -25,8 +25,6 @@ pub(crate) enum TimerKind {
     Rate = 5,
     /// A link whose message the store did not take is closed.
     Refused = 6,
-    /// A will kept over a restart is sent.
-    RestoredWill = 7,
 }
 
 /// Changed cursors wait this long.
@@ -46,7 +44,6 @@ impl TimerKind {
             4 => TimerKind::Cursors,
             5 => TimerKind::Rate,
             6 => TimerKind::Refused,
-            7 => TimerKind::RestoredWill,
             _ => return None,
         };
         Some((kind, u32::try_from(value & 0xFFFF_FFFF).ok()?))
@@ -70,7 +67,10 @@ impl Engine {
         match kind {
             TimerKind::Connect => {
                 if let Some(link) = self.links.at_mut(index)
-                    && let Some(id) = { link.timer = None; self.links.id(index) }
+                    && let Some(id) = {
+                        link.timer = None;
+                        self.links.id(index)
+                    }
                 {
                     self.counters.refuse(Refusal::ConnectTimeout);
                     self.close_link(now, id, None);
@@ -83,7 +83,6 @@ impl Engine {
                 }
                 self.away_timer(now, index);
             }
-            TimerKind::RestoredWill => self.restored_will(now, index),
             TimerKind::Cursors => {
                 self.cursor_timer = false;
                 self.commit_cursors(now);

@@ -37,19 +37,6 @@ impl Will {
             expiry_secs: self.expiry_secs.unwrap_or(u32::MAX),
         }
     }
-
-    /// From the row's form.
-    pub(crate) fn from_record(record: &WillRecord) -> Will {
-        Will {
-            topic: record.topic.as_str().into(),
-            properties: record.properties.as_slice().into(),
-            payload: record.payload.as_slice().into(),
-            qos: Qos::try_from(record.qos).unwrap_or(Qos::AtMostOnce),
-            retain: record.retain,
-            delay_secs: record.delay_secs,
-            expiry_secs: Some(record.expiry_secs).filter(|secs| *secs != u32::MAX),
-        }
-    }
 }
 
 impl Engine {
