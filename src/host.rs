@@ -9,12 +9,30 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::metrics::{Kind, Sample, Value};
+use crate::settings::Runtime;
 
 /// The cores this process may use, rising.
 #[must_use]
 pub fn cores() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
     (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()
+}
+
+/// How many shards these settings ask for.
+#[must_use]
+pub fn shard_count(runtime: &Runtime) -> usize {
+    match (runtime.shards, runtime.cores.len()) {
+        (0, 0) => cores().len().max(1),
+        (0, listed) => listed,
+        (shards, _) => shards,
+    }
+}
+
+/// The core of each shard: those of the settings, else all usable ones, dealt in turn.
+#[must_use]
+pub fn shard_cores(runtime: &Runtime) -> Vec<usize> {
+    let listed = if runtime.cores.is_empty() { cores() } else { runtime.cores.clone() };
+    listed.into_iter().cycle().take(shard_count(runtime)).collect()
 }
 
 /// Of the cores this process may use, those without a shard; all of them if there are no others.
@@ -117,6 +135,16 @@ mod tests {
             assert!(names.contains(&name), "{names:?}");
         }
         assert!(memory_bytes().is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn shards_are_dealt_to_the_cores_in_turn() {
+        let runtime =
+            |shards, cores: &[usize]| Runtime { shards, cores: cores.to_vec(), ..Runtime::default() };
+        assert_eq!(shard_cores(&runtime(3, &[4, 6])), [4, 6, 4]);
+        assert_eq!(shard_cores(&runtime(0, &[4, 6])), [4, 6]);
+        assert_eq!(shard_cores(&runtime(1, &[4, 6])), [4]);
+        assert_eq!(shard_cores(&runtime(0, &[])), cores());
     }
 
     #[test]

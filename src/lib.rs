@@ -5,9 +5,17 @@
 
 pub mod access_file;
 pub mod admin;
+pub mod check;
+pub mod command;
+pub mod configuration;
 pub mod host;
 pub mod http;
 pub mod login;
+pub mod logs;
 pub mod metrics;
 pub mod mosquitto;
+pub mod notify;
+pub mod password_prompt;
+pub mod serve;
 pub mod settings;
+pub mod signals;
