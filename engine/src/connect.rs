@@ -94,7 +94,8 @@ impl Engine {
     /// Hands the credentials to the authenticator, or lets an anonymous client in.
     fn ask_who(&mut self, now: Now, id: LinkId, connect: &Connect<'_>) {
         let assigned = connect.client_id.is_empty();
-        let client_id: Box<str> = if assigned { self.assign_client_id() } else { connect.client_id.into() };
+        let Some(namespace) = self.links.get(id).map(|l| l.meta.namespace) else { return };
+        let client_id: Box<str> = if assigned { self.assign_client_id(namespace) } else { connect.client_id.into() };
         let (inflight, inflight_v3) = (self.limits.inflight_max, self.limits.inflight_max_v3);
         let Some(link) = self.links.get_mut(id) else { return };
         let v5 = connect.version.is_v5();
@@ -134,14 +135,14 @@ impl Engine {
     }
 
     /// A client id that nobody can guess and that belongs to this shard [MQTT-3.1.3-6].
-    fn assign_client_id(&mut self) -> Box<str> {
+    fn assign_client_id(&mut self, namespace: u8) -> Box<str> {
         loop {
             self.sessions_made += 1;
             let word = mix(self.seed ^ mix(self.sessions_made << 20 ^ u64::from(self.epoch)));
             let more = mix(word ^ self.seed.rotate_left(17) ^ u64::from(self.shard.0));
             let name = format!("auto-{word:016x}{more:016x}");
             if self.slots.shards() == 1
-                || crate::slots::session_shard(0, name.as_bytes(), self.slots.shards(), self.slot_key)
+                || crate::slots::session_shard(namespace, name.as_bytes(), self.slots.shards(), self.slot_key)
                     == self.shard.0
             {
                 return name.into_boxed_str();

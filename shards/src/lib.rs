@@ -1,1 +1,16 @@
-//! See the crate's description in Cargo.toml.
+//! Shards: executors, listeners, mailboxes, and the turn that drives an engine.
+//!
+//! One thread per shard, each with a socket ring, an engine and the connections whose sessions it owns. A connection is
+//! accepted anywhere, read until its CONNECT is complete, then moved once to the shard of its client id. Shards talk
+//! through bounded queues and doorbells. No MQTT rule is decided here.
+
+mod arrival;
+mod config;
+mod post;
+mod running;
+mod shard;
+mod turn;
+
+pub use config::{EngineTemplate, ListenerConfig, Login, RingSettings, ShardsConfig, StartError};
+pub use post::Report;
+pub use running::{Running, start};

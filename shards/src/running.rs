@@ -1,0 +1,227 @@
+//! Starting shards, and what the rest of the process can ask of them.
+
+use crate::arrival::Spread;
+use crate::config::{ListenerConfig, ShardsConfig, StartError};
+use crate::post::{Control, Inbox, Mailbox, Report, pair};
+use crate::shard::Shard;
+use crate::turn::run;
+use bitsim_engine::access::AccessRules;
+use bitsim_engine::admin::{AdminAnswer, AdminRequest};
+use bitsim_engine::identity::ShardId;
+use bitsim_engine::limits::Limits;
+use bitsim_engine::time::Now;
+use bitsim_engine::{Engine, EngineConfig};
+use bitsim_ring::rt::{ShardThread, available_cores, spawn_shard};
+use bitsim_ring::{AddressClaim, ListenError, Ring, RingConfig};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Shards at work.
+pub struct Running {
+    boxes: Arc<[Mailbox]>,
+    addresses: Vec<SocketAddr>,
+    threads: Mutex<Vec<ShardThread<()>>>,
+    _claims: Vec<AddressClaim>,
+}
+
+/// Binds every address, then starts the shards; answers when all of them run.
+pub fn start(config: ShardsConfig) -> Result<Running, StartError> {
+    let shards = config.shards.max(1);
+    let claims = config
+        .listeners
+        .iter()
+        .map(|l| AddressClaim::new(l.addr).map_err(listen_error))
+        .collect::<Result<Vec<_>, _>>()?;
+    let addresses = claims.iter().map(AddressClaim::address).collect();
+    let (boxes, inboxes): (Vec<Mailbox>, Vec<Inbox>) = (0..shards).map(|_| pair()).unzip();
+    let boxes: Arc<[Mailbox]> = boxes.into();
+    let cores = config.cores.clone().filter(|c| !c.is_empty()).unwrap_or_else(available_cores);
+    let config = Arc::new(config);
+    let (ready, readies) = bounded(usize::from(shards));
+    let mut threads = Vec::new();
+    let began = Instant::now();
+    for (number, inbox) in (0..shards).zip(inboxes) {
+        let sockets = claims
+            .iter()
+            .map(|c| c.listener(config.backlog).map_err(listen_error))
+            .collect::<Result<Vec<_>, _>>()?;
+        let core = cores.get(usize::from(number) % cores.len().max(1)).copied();
+        let seed = Seed {
+            number: ShardId(number),
+            inbox,
+            sockets,
+            boxes: boxes.clone(),
+            config: config.clone(),
+            began,
+        };
+        let ready = ready.clone();
+        let thread = spawn_shard(core, &format!("shard-{number}"), move |host| async move {
+            match seed.grow() {
+                Ok(shard) => {
+                    tell(&ready, Ok(()));
+                    drop(ready);
+                    run(shard, host).await;
+                }
+                Err(error) => tell(&ready, Err(error)),
+            }
+        })
+        .map_err(|error| StartError::Host(error.to_string()))?;
+        threads.push(thread);
+    }
+    drop(ready);
+    for _ in 0..shards {
+        readies
+            .recv()
+            .unwrap_or_else(|_| Err(StartError::Host("a shard ended before it began".to_owned())))?;
+    }
+    Ok(Running { boxes, addresses, threads: Mutex::new(threads), _claims: claims })
+}
+
+fn tell(ready: &Sender<Result<(), StartError>>, outcome: Result<(), StartError>) {
+    // The starter waits for every shard, unless another one failed.
+    drop(ready.send(outcome));
+}
+
+/// What a shard is made of, on its own thread.
+struct Seed {
+    number: ShardId,
+    inbox: Inbox,
+    sockets: Vec<OwnedFd>,
+    boxes: Arc<[Mailbox]>,
+    config: Arc<ShardsConfig>,
+    began: Instant,
+}
+
+impl Seed {
+    fn grow(self) -> Result<Shard, StartError> {
+        let (config, template) = (&self.config, &self.config.engine);
+        let mut ring = Ring::new(RingConfig {
+            sq_entries: config.ring.entries,
+            buffers: config.ring.buffers,
+            buffer_bytes: u32::try_from(config.ring.buffer_bytes).unwrap_or(u32::MAX),
+            min_wait_us: config.ring.min_wait_us,
+            ..RingConfig::default()
+        })
+        .map_err(|error| StartError::Host(error.to_string()))?;
+        if let Some(mailbox) = self.boxes.get(usize::from(self.number.0)) {
+            mailbox.set_bell(ring.doorbell());
+        }
+        let bell = ring.doorbell();
+        config.store.on_answer(self.number, Arc::new(move || bell.ring()));
+        let listeners = self
+            .sockets
+            .into_iter()
+            .zip(&config.listeners)
+            .map(|(socket, listener): (OwnedFd, &ListenerConfig)| {
+                (ring.add_listener(socket), listener.namespace, listener.anonymous)
+            })
+            .collect();
+        let shards = config.shards.max(1);
+        let engine = Engine::new(EngineConfig {
+            shard: self.number,
+            shards,
+            epoch: template.epoch,
+            slot_key: template.slot_key,
+            home_levels: template.home_levels,
+            seed: template.seed,
+            limits: template.limits.clone(),
+            access: template.access.clone(),
+            now: Now::default(),
+        });
+        Ok(Shard {
+            id: self.number,
+            ring,
+            engine,
+            slots: Vec::new(),
+            arrivals: HashMap::new(),
+            listeners,
+            refused_accepts: Vec::new(),
+            goodbyes: VecDeque::new(),
+            pool: Vec::new(),
+            inbox: self.inbox,
+            boxes: self.boxes,
+            store: config.store.clone(),
+            answers: Vec::new(),
+            login: config.login.clone(),
+            spread: Spread { shards, slot_key: template.slot_key },
+            connect_timeout_ms: template.limits.connect_timeout_ms,
+            prelogin_bytes_max: template.limits.prelogin_bytes_max,
+            start: self.began,
+            now: Now::default(),
+            next_report_ms: 0,
+            sys_interval_ms: u64::try_from(config.sys_interval.as_millis()).unwrap_or(0),
+            next_sys_ms: 0,
+            clients_max: 0,
+            version: config.version.clone(),
+            report: Report::default(),
+            asked: HashMap::new(),
+            last_ask: 0,
+            draining_until: None,
+            pending: Vec::new(),
+        })
+    }
+}
+
+impl Running {
+    /// The addresses it accepts on, in the order of the listeners, with the ports that port 0 became.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.boxes.len()).unwrap_or(u16::MAX)
+    }
+
+    /// New limits and rules for every shard.
+    pub fn reload(&self, limits: Arc<Limits>, access: Arc<AccessRules>) {
+        for mailbox in self.boxes.iter() {
+            mailbox.tell(Control::Reload(limits.clone(), access.clone()));
+        }
+    }
+
+    /// What each shard last said of itself, at most a second old.
+    pub fn reports(&self) -> Vec<Report> {
+        self.boxes.iter().map(Mailbox::report).collect()
+    }
+
+    /// Asks one shard. A receiver that yields nothing: the shard has ended.
+    pub fn admin(&self, shard: u16, request: AdminRequest) -> Receiver<AdminAnswer> {
+        let (answer, answers) = bounded(1);
+        if let Some(mailbox) = self.boxes.get(usize::from(shard)) {
+            mailbox.tell(Control::Admin(request, answer));
+        }
+        answers
+    }
+
+    /// Accepts no more, tells clients, flushes, and waits until every shard has ended (each within 10 s).
+    pub fn drain(&self) {
+        for mailbox in self.boxes.iter() {
+            mailbox.tell(Control::Drain);
+        }
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // A panic in a shard ends the process; there is no other way to fail.
+            drop(thread.join());
+        }
+    }
+}
+
+fn listen_error(error: ListenError) -> StartError {
+    match error {
+        ListenError::AddressInUse { address } => StartError::AddressInUse(address),
+        ListenError::AddressNotAvailable { address } => {
+            StartError::Bind(address, io::ErrorKind::AddrNotAvailable.into())
+        }
+        ListenError::PermissionDenied { address } => {
+            StartError::Bind(address, io::ErrorKind::PermissionDenied.into())
+        }
+        ListenError::Failed { address, error } => {
+            StartError::Bind(address, io::Error::from_raw_os_error(error.0))
+        }
+    }
+}
