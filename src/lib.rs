@@ -10,6 +10,7 @@ pub mod command;
 pub mod configuration;
 pub mod host;
 pub mod http;
+pub mod launch;
 pub mod login;
 pub mod logs;
 pub mod metrics;

@@ -6,11 +6,10 @@ use std::process::ExitCode;
 
 use bitsim::check;
 use bitsim::command::{self, Command, HELP, Import};
-use bitsim::configuration::Configuration;
 use bitsim::login::Passwords;
-use bitsim::serve::{self, Broker, Exit, StartError, complain};
+use bitsim::serve::{self, Exit, complain};
 use bitsim::settings::{self, Inputs, Settings};
-use bitsim::{mosquitto, password_prompt};
+use bitsim::{launch, mosquitto, password_prompt};
 
 /// The command line is wrong.
 const USAGE: u8 = 2;
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> u8 {
     match command {
-        Command::Serve(inputs) => serve::run(&inputs, launch) as u8,
+        Command::Serve(inputs) => serve::run(&inputs, launch::launch) as u8,
         Command::Check(inputs) => {
             let (table, fit) = check::report(&check::findings(&inputs));
             print(&table);
@@ -50,10 +49,6 @@ fn run(command: Command) -> u8 {
 }
 
 /// Starts the shards.
-fn launch(_: &Configuration) -> Result<Box<dyn Broker>, StartError> {
-    Err(StartError::Host("this build has no shards".to_owned()))
-}
-
 fn list_settings(inputs: &Inputs) -> u8 {
     let loaded = match Settings::load(inputs) {
         Ok(loaded) => loaded,

@@ -32,3 +32,20 @@ pub fn receive() -> io::Result<Receiver<Signal>> {
     })?;
     Ok(receiver)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal as Number, getpid, kill_process};
+
+    #[test]
+    fn signals_arrive_as_values_in_their_order() {
+        let signals = receive().expect("handlers");
+        for (number, expected) in
+            [(Number::HUP, Signal::Reload), (Number::INT, Signal::Stop), (Number::TERM, Signal::Stop)]
+        {
+            kill_process(getpid(), number).expect("sent to ourselves");
+            assert_eq!(signals.recv(), Ok(expected));
+        }
+    }
+}

@@ -76,6 +76,31 @@ pub struct SessionInfo {
     pub lag: u64,
     /// Milliseconds since its last bytes.
     pub silent_ms: u64,
+    /// `3.1`, `3.1.1` or `5`; empty without a link.
+    pub protocol: &'static str,
+    /// Seconds since its link was opened.
+    pub connected_secs: u64,
+    /// In force.
+    pub keep_alive_secs: u16,
+    /// PUBLISH packets of this link.
+    pub messages_in: u64,
+    /// PUBLISH packets to this link.
+    pub messages_out: u64,
+    /// Its publishes wait.
+    pub paused: bool,
+}
+
+/// One retained message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetainedInfo {
+    /// Topic name.
+    pub topic: String,
+    /// As published.
+    pub qos: u8,
+    /// Bytes of its payload.
+    pub payload_bytes: u64,
+    /// What is left of its lifetime.
+    pub expires_in_secs: Option<u64>,
 }
 
 /// An answer.
@@ -87,8 +112,8 @@ pub enum AdminAnswer {
     Kicked(bool),
     /// Filter, options byte and Subscription Identifier.
     Subscriptions(Vec<(String, u8, u32)>),
-    /// Topic and payload length, and where the next page begins.
-    Retained(Vec<(String, usize)>, Option<String>),
+    /// Retained messages, and where the next page begins.
+    Retained(Vec<RetainedInfo>, Option<String>),
 }
 
 impl Engine {
@@ -134,7 +159,14 @@ impl Engine {
                     crate::retained::PageLimit { messages_max: limit.max(1) as usize, visits_max: 10_000 };
                 let mut topics = Vec::new();
                 let page = self.home.retained.page(&filter, after.as_deref(), limit, &mut |topic, r| {
-                    topics.push((topic.to_owned(), r.message.view().payload.len()));
+                    let view = r.message.view();
+                    topics.push(RetainedInfo {
+                        topic: topic.to_owned(),
+                        qos: view.qos as u8,
+                        payload_bytes: view.payload.len() as u64,
+                        expires_in_secs: (view.expires_at != crate::message::NEVER)
+                            .then(|| view.expires_at.saturating_sub(now.monotonic_ms) / 1000),
+                    });
                 });
                 AdminAnswer::Retained(topics, page.next)
             }
@@ -175,6 +207,17 @@ impl Engine {
                 .as_ref()
                 .map_or(0, |r| r.iter().map(|r| (r.forwarded + 1).saturating_sub(r.position)).sum()),
             silent_ms: link.map_or(0, |l| now.monotonic_ms.saturating_sub(l.seen_ms)),
+            protocol: link.map_or("", |l| match l.version {
+                bitsim_protocol::Version::V31 => "3.1",
+                bitsim_protocol::Version::V311 => "3.1.1",
+                bitsim_protocol::Version::V5 => "5",
+            }),
+            connected_secs: link
+                .map_or(0, |l| now.monotonic_ms.saturating_sub(u64::from(l.opened_secs) * 1000) / 1000),
+            keep_alive_secs: link.map_or(0, |l| l.keep_alive_secs),
+            messages_in: link.map_or(0, |l| u64::from(l.messages_in)),
+            messages_out: link.map_or(0, |l| u64::from(l.messages_out)),
+            paused: link.is_some_and(|l| l.paused != 0),
         })
     }
 }

@@ -95,7 +95,8 @@ impl Engine {
     fn ask_who(&mut self, now: Now, id: LinkId, connect: &Connect<'_>) {
         let assigned = connect.client_id.is_empty();
         let Some(namespace) = self.links.get(id).map(|l| l.meta.namespace) else { return };
-        let client_id: Box<str> = if assigned { self.assign_client_id(namespace) } else { connect.client_id.into() };
+        let client_id: Box<str> =
+            if assigned { self.assign_client_id(namespace) } else { connect.client_id.into() };
         let (inflight, inflight_v3) = (self.limits.inflight_max, self.limits.inflight_max_v3);
         let Some(link) = self.links.get_mut(id) else { return };
         let v5 = connect.version.is_v5();

@@ -337,6 +337,7 @@ impl Engine {
                 None => {}
             }
         }
+        link.messages_out = link.messages_out.wrapping_add(1);
         let packet_max = link.packet_max;
         match encode::publish(&publish, packet_max, &mut link.out) {
             Ok(written) => {
@@ -386,6 +387,7 @@ impl Engine {
         }
         if let (Some(link), Some(bytes)) = (self.links.outbox(slot), self.cache.bytes.get(start..end)) {
             link.out.extend_from_slice(bytes);
+            link.messages_out = link.messages_out.wrapping_add(1);
         }
         self.sent_one(out.qos, end - start);
     }

@@ -110,6 +110,11 @@ pub(crate) struct Link {
     pub(crate) seen_ms: u64,
     pub(crate) meta: LinkMeta,
     pub(crate) extras: Option<Box<LinkExtras>>,
+    /// Monotonic seconds at which it was opened.
+    pub(crate) opened_secs: u32,
+    /// PUBLISH packets, for operators; they wrap.
+    pub(crate) messages_in: u32,
+    pub(crate) messages_out: u32,
 }
 
 /// No session.
@@ -138,6 +143,9 @@ impl Link {
             seen_ms: 0,
             meta,
             extras: None,
+            opened_secs: 0,
+            messages_in: 0,
+            messages_out: 0,
         }
     }
 

@@ -48,6 +48,7 @@ impl Engine {
             *b += frame.total as u64;
         }
         let Some(link) = self.links.get_mut(id) else { return };
+        link.messages_in = link.messages_in.wrapping_add(1);
         let Some(connected) = link.connection.connected() else { return };
         match connected.admit_publish(&publish) {
             Ok(Admission::Go) => {}

@@ -24,6 +24,7 @@ impl Engine {
             self.timer(now.monotonic_ms + self.limits.connect_timeout_ms, TimerKind::Connect, id.slot);
         if let Some(link) = self.links.get_mut(id) {
             (link.timer, link.seen_ms) = (Some(timer), now.monotonic_ms);
+            link.opened_secs = u32::try_from(now.monotonic_ms / 1000).unwrap_or(u32::MAX);
         }
         if self.draining {
             self.close_link(now, id, None);

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use bitsim_engine::access::{Action, Identity};
+
 use super::spec::Section;
 use super::{
     Anonymous, Apply, Durable, Flag, Inputs, Listener, Rejected, Settings, Source, TopicClass, Unit, manual,
@@ -287,6 +289,25 @@ fn a_reload_keeps_what_needs_a_restart() {
     for spec in Listener::SPECS.iter().chain(TopicClass::SPECS) {
         assert_eq!(spec.apply, Apply::Restart, "lists of tables change as a whole: {}", spec.key());
     }
+}
+
+/// What we ship must load, and the conformance profile must say what the suites expect.
+#[test]
+fn the_files_we_ship_are_valid() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let load = |name: &str| {
+        let inputs = Inputs { file: Some(deploy.join(name)), ..Inputs::default() };
+        crate::configuration::Configuration::load(&inputs).map_err(|error| error.to_string()).expect(name).0
+    };
+    load("bitsim.toml");
+    let conformance = load("profiles/conformance.toml");
+    let settings = &conformance.settings;
+    assert_eq!((settings.topics.bytes_max, settings.topics.levels_max), (65_535, 128));
+    assert_eq!((settings.connections.keep_alive_secs_max, settings.packets.receive_max), (60, 20));
+    assert!(settings.packets.alias_in_max >= 10 && settings.connections.rate_per_address == 0);
+    let who = Identity { username: None, client_id: "c" };
+    let may = |filter| conformance.access.may(&who, Action::Subscribe, filter);
+    assert!(!may("test/nosubscribe") && may("test/+") && may("#") && may("$SYS/#") && may("TopicA/B"));
 }
 
 /// Both directions: every row of the table is in the manual as the table says it, and the manual has no other.
