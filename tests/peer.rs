@@ -122,6 +122,26 @@ impl Peer {
         packet
     }
 
+    /// Puts a packet back to the front.
+    pub(crate) fn unread(&mut self, packet: Packet) {
+        self.ready.push_front(packet);
+    }
+
+    /// The first packet of this kind; what comes before it stays in line. For answers, which messages may overtake.
+    pub(crate) fn pick(&mut self, kind: u8) -> Packet {
+        let mut passed = VecDeque::new();
+        let found = loop {
+            let packet = self.packet();
+            if packet.kind() == kind {
+                break packet;
+            }
+            passed.push_back(packet);
+        };
+        passed.append(&mut self.ready);
+        self.ready = passed;
+        found
+    }
+
     /// The next packet, which must be a PUBLISH.
     pub(crate) fn delivery(&mut self) -> Delivery {
         self.packet().publish(self.version)
@@ -134,7 +154,7 @@ impl Peer {
             1 => self.send(&packet::ack(packet::PUBACK, delivery.id)),
             2 => {
                 self.send(&packet::ack(packet::PUBREC, delivery.id));
-                assert_eq!(self.expect(packet::PUBREL).id(), delivery.id);
+                assert_eq!(self.pick(packet::PUBREL).id(), delivery.id);
                 self.send(&packet::ack(packet::PUBCOMP, delivery.id));
             }
             _ => {}
@@ -146,7 +166,7 @@ impl Peer {
     pub(crate) fn subscribe(&mut self, filter: &str, options: u8) {
         let id = self.fresh_id();
         self.send(&packet::subscribe(self.version, id, &[(filter, options)]));
-        let suback = self.expect(packet::SUBACK);
+        let suback = self.pick(packet::SUBACK);
         assert_eq!(suback.id(), id);
         assert_eq!(suback.reasons(self.version), [options & 3], "grant for {filter}");
     }
@@ -161,14 +181,14 @@ impl Peer {
         let id = if qos > 0 { self.fresh_id() } else { 0 };
         self.send(&publish.qos(qos, id).bytes());
         if qos == 1 {
-            let puback = self.expect(packet::PUBACK);
+            let puback = self.pick(packet::PUBACK);
             assert_eq!((puback.id(), puback.ack_reason() & 0x80), (id, 0), "{puback:?}");
         }
         if qos == 2 {
-            let pubrec = self.expect(packet::PUBREC);
+            let pubrec = self.pick(packet::PUBREC);
             assert_eq!((pubrec.id(), pubrec.ack_reason() & 0x80), (id, 0), "{pubrec:?}");
             self.send(&packet::ack(packet::PUBREL, id));
-            let pubcomp = self.expect(packet::PUBCOMP);
+            let pubcomp = self.pick(packet::PUBCOMP);
             assert_eq!((pubcomp.id(), pubcomp.ack_reason()), (id, 0), "{pubcomp:?}");
         }
     }
@@ -176,7 +196,7 @@ impl Peer {
     /// Waits for the answer to a PINGREQ: the server has handled all that was sent before.
     pub(crate) fn ping(&mut self) {
         self.send(&packet::PINGREQ);
-        self.expect(packet::PINGRESP);
+        self.pick(packet::PINGRESP);
     }
 
     /// Nothing arrives for a while, and the connection stays.

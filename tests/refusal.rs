@@ -1,5 +1,7 @@
 //! What every refusal must look like: the connection closes, and the reason, where one is given, is a right one.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::broker;
 use crate::packet::{Connect, DISCONNECT};
 use crate::peer::{Closed, Peer};
@@ -19,7 +21,9 @@ pub(crate) fn first(version: u8, bytes: &[u8], allowed: &[u8]) -> Closed {
 
 /// Sends `bytes` on a connection that was accepted and expects the close.
 pub(crate) fn connected(version: u8, bytes: &[u8], allowed: &[u8]) -> Closed {
-    let mut peer = Peer::clean(broker::at(), version, "");
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let id = format!("refusal-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let mut peer = Peer::clean(broker::at(), version, &id);
     peer.send_lossy(bytes);
     check(version, &mut peer, allowed)
 }

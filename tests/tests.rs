@@ -16,8 +16,12 @@ mod program;
 mod refusal;
 
 mod conformance_connect;
+mod conformance_end;
 mod conformance_publish;
+mod conformance_qos;
 mod conformance_session;
+mod conformance_subscribe;
+mod conformance_topics;
 
 mod stock_mosquitto;
 mod stock_rumqttc;
