@@ -9,6 +9,9 @@ use super::{Secret, Settings};
 /// Shortest admin token: shorter ones can be guessed.
 const TOKEN_BYTES_MIN: usize = 16;
 
+/// Most listeners, and so most name spaces, which travel as a byte.
+const LISTENERS_MAX: usize = 64;
+
 /// Checks the settings as a whole, and reads the admin token if a file holds it.
 pub(super) fn check(settings: &mut Settings) -> Vec<SettingError> {
     let mut errors = Vec::new();
@@ -27,6 +30,9 @@ fn conflict(errors: &mut Vec<SettingError>, why: impl Into<String>) {
 
 fn listeners(settings: &Settings, errors: &mut Vec<SettingError>) {
     let mut seen = HashSet::new();
+    if settings.listeners.len() > LISTENERS_MAX {
+        conflict(errors, format!("there are more than {LISTENERS_MAX} listeners"));
+    }
     for listener in &settings.listeners {
         let address = listener.address;
         if address.port() != 0 && !seen.insert(address) {

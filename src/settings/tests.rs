@@ -258,6 +258,16 @@ fn contradictions_are_refused() {
 }
 
 #[test]
+fn listeners_are_bounded() {
+    let listen = |count: u16| {
+        let listen = (1..=count).map(|port| format!("127.0.0.1:{port}")).collect();
+        Settings::load(&Inputs { listen, ..Inputs::default() }).map(|loaded| loaded.settings)
+    };
+    assert!(listen(64).is_ok());
+    assert_eq!(message(listen(65)), "there are more than 64 listeners");
+}
+
+#[test]
 fn the_admin_token_is_never_shown() {
     let text = "http.admin_token = \"a-token-nobody-may-see\"\n";
     let settings = from_file("token", text).expect("a token");
