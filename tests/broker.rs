@@ -84,8 +84,13 @@ impl Broker {
         let (log_out, log_err) = (Arc::clone(&log), Arc::clone(&log));
         std::thread::spawn(move || keep(stdout, &log_out, |line| drop(lines.send(line.to_owned()))));
         std::thread::spawn(move || keep(stderr, &log_err, |_| {}));
-        let mut broker =
-            Self { mqtt: SocketAddr::from(([127, 0, 0, 1], 0)), http: None, pid: None, process: Some(process), log };
+        let mut broker = Self {
+            mqtt: SocketAddr::from(([127, 0, 0, 1], 0)),
+            http: None,
+            pid: None,
+            process: Some(process),
+            log,
+        };
         broker.await_listeners(&announced);
         broker
     }

@@ -80,7 +80,10 @@ fn will_flags_without_will_or_with_a_third_qos_close() {
         for flags in [0x08, 0x10, 0x18, 0x20, 0x28] {
             refusal::connect(&Connect::new(version, "connect-will-flags").flags(flags), MALFORMED);
         }
-        refusal::connect(&Connect::new(version, "connect-will-3").will(Will::new("w", "w").qos(3)), MALFORMED);
+        refusal::connect(
+            &Connect::new(version, "connect-will-3").will(Will::new("w", "w").qos(3)),
+            MALFORMED,
+        );
     }
 }
 
@@ -146,7 +149,11 @@ fn silence_beyond_one_and_a_half_keep_alives_closes() {
     for version in VERSIONS {
         let connect = Connect::new(version, &format!("keep-alive-{version}")).keep_alive(1);
         let (mut peer, connack) = Peer::connect(broker::at(), &connect);
-        assert_eq!(connack.properties.number(0x13).unwrap_or(1), 1, "a shorter keep-alive is the client's right");
+        assert_eq!(
+            connack.properties.number(0x13).unwrap_or(1),
+            1,
+            "a shorter keep-alive is the client's right"
+        );
         let start = Instant::now();
         refusal::check(version, &mut peer, &[0x8D]);
         let silence = start.elapsed();
@@ -238,7 +245,8 @@ fn client_identifiers_of_the_basic_alphabet_are_taken() {
 /// [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16]
 #[test]
 fn empty_client_identifier_gets_an_unused_one_that_is_valid() {
-    let assigned = |peer: &packet::Connack| String::from_utf8(peer.properties.get(0x12).unwrap().to_vec()).unwrap();
+    let assigned =
+        |peer: &packet::Connack| String::from_utf8(peer.properties.get(0x12).unwrap().to_vec()).unwrap();
     let (mut first, connack) = Peer::connect(broker::at(), &Connect::new(5, "").durable());
     assert_eq!(connack.flags, 0);
     let name = assigned(&connack);

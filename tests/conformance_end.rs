@@ -22,7 +22,9 @@ fn pingreq_gets_one_pingresp_each() {
 /// [MQTT-3.14.0-1] [MQTT-3.1.0-1]
 #[test]
 fn no_disconnect_before_connack() {
-    for bytes in [packet::disconnect(), packet::PINGREQ.to_vec(), vec![0xF0, 0x00], vec![0x10, 0xFF, 0xFF, 0xFF, 0xFF]] {
+    for bytes in
+        [packet::disconnect(), packet::PINGREQ.to_vec(), vec![0xF0, 0x00], vec![0x10, 0xFF, 0xFF, 0xFF, 0xFF]]
+    {
         let closed = refusal::first(5, &bytes, MALFORMED);
         assert!(closed.packets.iter().all(|packet| packet.first != packet::DISCONNECT), "{closed:?}");
     }
@@ -67,11 +69,14 @@ fn disconnect_ends_the_connection_and_what_follows_is_ignored() {
 #[test]
 fn servers_disconnect_is_the_last_word() {
     const FROM_SERVER: [u8; 26] = [
-        0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
-        0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0,
+        0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97,
+        0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0,
     ];
-    for bytes in [vec![0x00, 0x00], Publish::new(5, "a/#", "m").bytes(), packet::subscribe(5, 1, &[("a", 0x03)])] {
-        let mut peer = Peer::connect(broker::at(), &Connect::new(5, "last-word").property(prop_u32(0x11, 9))).0;
+    for bytes in
+        [vec![0x00, 0x00], Publish::new(5, "a/#", "m").bytes(), packet::subscribe(5, 1, &[("a", 0x03)])]
+    {
+        let mut peer =
+            Peer::connect(broker::at(), &Connect::new(5, "last-word").property(prop_u32(0x11, 9))).0;
         peer.send_lossy(&[bytes, packet::PINGREQ.to_vec()].concat());
         let closed = peer.closed();
         assert!(closed.packets.len() <= 1, "{closed:?}");
@@ -89,11 +94,14 @@ fn servers_disconnect_is_the_last_word() {
 /// [MQTT-4.13.1-1] [MQTT-3.14.2-1]
 #[test]
 fn malformed_disconnect_closes_with_the_will() {
-    for (number, body) in [&[0x01][..], &[0xFF], &[0x00, 5], &[0x00, 2, 0x01, 1], &[0x00, 0, 0]].into_iter().enumerate() {
+    for (number, body) in
+        [&[0x01][..], &[0xFF], &[0x00, 5], &[0x00, 2, 0x01, 1], &[0x00, 0, 0]].into_iter().enumerate()
+    {
         let topic = format!("end/malformed/{number}");
         let mut watcher = Peer::clean(broker::at(), 5, &format!("malformed-watch-{number}"));
         watcher.subscribe(&topic, 0);
-        let connect = Connect::new(5, &format!("malformed-{number}")).will(packet::Will::new(&topic, "error"));
+        let connect =
+            Connect::new(5, &format!("malformed-{number}")).will(packet::Will::new(&topic, "error"));
         let mut peer = Peer::connect(broker::at(), &connect).0;
         peer.send(&frame(packet::DISCONNECT, body));
         refusal::check(5, &mut peer, MALFORMED);
@@ -107,7 +115,12 @@ fn malformed_disconnect_closes_with_the_will() {
 fn auth_without_method_closes() {
     let method = prop_field(0x15, "METHOD");
     let block = [packet::varint(method.len()), method].concat();
-    for body in [vec![], [&[0x18][..], &block].concat(), [&[0x19][..], &block].concat(), [&[0x42][..], &block].concat()] {
+    for body in [
+        vec![],
+        [&[0x18][..], &block].concat(),
+        [&[0x19][..], &block].concat(),
+        [&[0x42][..], &block].concat(),
+    ] {
         let closed = refusal::connected(5, &frame(packet::AUTH, &body), &[0x81, 0x82, 0x8C]);
         assert!(closed.packets.iter().all(|packet| packet.first != packet::AUTH));
     }
@@ -125,7 +138,8 @@ fn auth_without_method_closes() {
 #[test]
 fn unknown_authentication_method_is_refused() {
     for method in ["SCRAM-SHA-1", "PLAIN", "x"] {
-        let connect = Connect::new(5, "method").property(prop_field(0x15, method)).property(prop_field(0x16, "data"));
+        let connect =
+            Connect::new(5, "method").property(prop_field(0x15, method)).property(prop_field(0x16, "data"));
         let closed = refusal::connect(&connect, &[0x8C]);
         assert_eq!(closed.reason(), Some(0x8C));
         assert_eq!(closed.packets.len(), 1, "{closed:?}");

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::broker;
-use crate::packet::{self, Connect, Publish, prop_byte, prop_field, prop_u16, prop_u32, prop_user, prop_varint};
+use crate::packet::{
+    self, Connect, Publish, prop_byte, prop_field, prop_u16, prop_u32, prop_user, prop_varint,
+};
 use crate::peer::{Peer, forget};
 use crate::refusal::{self, MALFORMED};
 
@@ -127,7 +129,9 @@ fn retain_as_published_decides_on_the_flag() {
 #[test]
 fn topic_name_that_is_no_utf8_closes() {
     for version in [4, 5] {
-        for topic in [&b"a/\xFF"[..], b"\xED\xA0\x80", b"a\x00b", b"\xE2\x82", b"\xC0\xAF", b"\xF8\x88\x80\x80\x80"] {
+        for topic in
+            [&b"a/\xFF"[..], b"\xED\xA0\x80", b"a\x00b", b"\xE2\x82", b"\xC0\xAF", b"\xF8\x88\x80\x80\x80"]
+        {
             let bytes = Publish::new(version, "", "x").raw_topic(topic).bytes();
             refusal::connected(version, &bytes, &[0x81, 0x82, 0x90]);
         }
@@ -396,7 +400,8 @@ fn each_quality_of_service_has_its_answer() {
 #[test]
 fn overlapping_subscriptions_deliver_the_highest_qos_and_all_identifiers() {
     let mut subscriber = Peer::clean(broker::at(), 5, "overlap");
-    let filters = [("publish/overlap/#", 0, 7), ("publish/overlap/+", 2, 8), ("publish/overlap/a", 1, 268_435_455)];
+    let filters =
+        [("publish/overlap/#", 0, 7), ("publish/overlap/+", 2, 8), ("publish/overlap/a", 1, 268_435_455)];
     for (filter, qos, number) in filters {
         let id = subscriber.fresh_id();
         subscriber.send(&packet::subscribe_with(5, id, &prop_varint(0x0B, number), &[(filter, qos)]));
@@ -442,8 +447,9 @@ fn overlapping_subscriptions_of_v311_deliver_the_highest_qos() {
 fn more_than_receive_maximum_closes() {
     let (mut peer, connack) = Peer::connect(broker::at(), &Connect::new(5, "receive-maximum"));
     let most = u16::try_from(connack.properties.number(0x21).unwrap_or(65_535)).unwrap();
-    let burst: Vec<u8> =
-        (1..=most).flat_map(|id| Publish::new(5, "publish/receive-maximum", "m").qos(2, id).bytes()).collect();
+    let burst: Vec<u8> = (1..=most)
+        .flat_map(|id| Publish::new(5, "publish/receive-maximum", "m").qos(2, id).bytes())
+        .collect();
     peer.send(&burst);
     for id in 1..=most {
         assert_eq!(peer.expect(packet::PUBREC).id(), id);

@@ -52,7 +52,8 @@ fn unacknowledged_messages_are_resent_on_reconnect_only() {
         for number in 0..6 {
             publisher.publish(&topic, 1 + number % 2, &number.to_string());
         }
-        let first: Vec<_> = (0..6).map(|_| peer.delivery()).map(|got| (got.id, got.qos, got.text())).collect();
+        let first: Vec<_> =
+            (0..6).map(|_| peer.delivery()).map(|got| (got.id, got.qos, got.text())).collect();
         peer.quiet();
         for _ in 0..2 {
             peer.vanish();
@@ -271,7 +272,8 @@ fn answers_come_in_order() {
     let mut peer = Peer::clean(broker::at(), 4, "answer-order");
     let ids: Vec<u16> = vec![5, 3, 9, 1, 7];
     for (qos, answer) in [(1, packet::PUBACK), (2, packet::PUBREC)] {
-        let burst: Vec<u8> = ids.iter().flat_map(|id| Publish::new(4, "qos/answers", "m").qos(qos, *id).bytes()).collect();
+        let burst: Vec<u8> =
+            ids.iter().flat_map(|id| Publish::new(4, "qos/answers", "m").qos(qos, *id).bytes()).collect();
         peer.send(&burst);
         assert_eq!(ids.iter().map(|_| peer.expect(answer).id()).collect::<Vec<_>>(), ids);
     }
@@ -307,7 +309,13 @@ fn malformed_acknowledgements_close() {
                 refusal::connected(version, &frame(kind, body), MALFORMED);
             }
             let bad: &[&[u8]] = if version == 5 {
-                &[&[0, 1, 0x01], &[0, 1, 0xFF], &[0, 1, 0x00, 5], &[0, 1, 0x00, 2, 0x01, 1], &[0, 1, 0x00, 0, 0]]
+                &[
+                    &[0, 1, 0x01],
+                    &[0, 1, 0xFF],
+                    &[0, 1, 0x00, 5],
+                    &[0, 1, 0x00, 2, 0x01, 1],
+                    &[0, 1, 0x00, 0, 0],
+                ]
             } else {
                 &[&[0, 1, 0], &[0, 1, 0, 0]]
             };
@@ -355,7 +363,8 @@ fn answers_fit_the_clients_maximum_packet_size() {
 fn messages_wait_for_each_matching_session() {
     for version in [4, 5] {
         let root = broker::unique(&format!("wait-{version}"));
-        let filters = [format!("{root}/a/b"), format!("{root}/+/b"), format!("{root}/#"), "+/+/b/#".to_owned()];
+        let filters =
+            [format!("{root}/a/b"), format!("{root}/+/b"), format!("{root}/#"), "+/+/b/#".to_owned()];
         let sessions: Vec<Connect> = filters
             .iter()
             .enumerate()
@@ -368,7 +377,9 @@ fn messages_wait_for_each_matching_session() {
             })
             .collect();
         let mut publisher = Peer::clean(broker::at(), version, &format!("{root}-pub"));
-        (0..10).for_each(|number| publisher.publish(&format!("{root}/a/b"), 1 + number % 2, &number.to_string()));
+        (0..10).for_each(|number| {
+            publisher.publish(&format!("{root}/a/b"), 1 + number % 2, &number.to_string())
+        });
         for connect in sessions {
             let mut peer = Peer::connect(broker::at(), &connect).0;
             let mut seen: Vec<u32> = (0..10).map(|_| own(&mut peer, &root).parse().unwrap()).collect();

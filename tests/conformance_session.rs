@@ -240,7 +240,8 @@ fn will_is_delayed_until_its_delay_or_the_end_of_the_session() {
         let topic = format!("will/delay/{delay}");
         let mut watcher = Peer::clean(broker::at(), 5, &format!("will-delay-watch-{delay}"));
         watcher.subscribe(&topic, 0);
-        let connect = Connect::new(5, &broker::unique(&format!("will-delay-{delay}"))).property(prop_u32(0x11, expiry));
+        let connect =
+            Connect::new(5, &broker::unique(&format!("will-delay-{delay}"))).property(prop_u32(0x11, expiry));
         let connect = connect.will(Will::new(&topic, "late").properties(prop_u32(0x18, delay)));
         Peer::connect(broker::at(), &connect).0.vanish();
         let start = Instant::now();
@@ -270,6 +271,9 @@ fn will_properties_are_published_with_it_in_order() {
     let pairs: Vec<(String, String)> =
         [("b", "1"), ("a", "2"), ("b", "1")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     assert_eq!(got.user(), pairs);
-    assert_eq!((got.number(0x01), got.get(0x03), got.get(0x08)), (Some(1), Some(&b"text/plain"[..]), Some(&b"answers"[..])));
+    assert_eq!(
+        (got.number(0x01), got.get(0x03), got.get(0x08)),
+        (Some(1), Some(&b"text/plain"[..]), Some(&b"answers"[..]))
+    );
     assert_eq!((got.get(0x09), got.get(0x18)), (Some(&b"\x00\xFF"[..]), None));
 }

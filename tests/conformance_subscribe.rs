@@ -104,7 +104,8 @@ fn no_local_on_a_shared_subscription_closes() {
 fn suback_has_a_code_for_each_filter_in_order() {
     for version in [3, 4, 5] {
         let mut peer = Peer::clean(broker::at(), version, &format!("suback-{version}"));
-        let filters = [("suback/a", 2), ("suback/+/b", 0), ("suback/#", 1), ("suback/a", 1), ("/", 0), ("+/+/+/+", 2)];
+        let filters =
+            [("suback/a", 2), ("suback/+/b", 0), ("suback/#", 1), ("suback/a", 1), ("/", 0), ("+/+/+/+", 2)];
         for id in [1, 0x0102, 0xFFFF] {
             peer.send(&packet::subscribe(version, id, &filters));
             let suback = peer.expect(packet::SUBACK);

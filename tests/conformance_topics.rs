@@ -27,7 +27,9 @@ fn matches(version: u8, filter: &str, topic: &str) -> bool {
 #[test]
 fn misplaced_wildcards_are_refused() {
     for version in [4, 5] {
-        for filter in ["match/a#", "match/#/b", "#/", "##", "a+", "+a", "match/+a", "match/a+/b", "+#", "a/#b"] {
+        for filter in
+            ["match/a#", "match/#/b", "#/", "##", "a+", "+a", "match/+a", "match/a+/b", "+#", "a/#b"]
+        {
             refused_filter(version, filter);
         }
     }
@@ -138,7 +140,9 @@ fn longest_topic_name_passes() {
 /// [MQTT-4.8.2-1] [MQTT-4.8.2-2]
 #[test]
 fn malformed_shared_filters_are_refused() {
-    for filter in ["$share//t", "$share/g", "$share/g/", "$share/", "$share/g+/t", "$share/g#/t", "$share/+/t"] {
+    for filter in
+        ["$share//t", "$share/g", "$share/g/", "$share/", "$share/g+/t", "$share/g#/t", "$share/+/t"]
+    {
         refused_filter(5, filter);
     }
     // Publishing to such a name reaches nobody: it is not a topic for messages.
@@ -247,7 +251,8 @@ fn shared_message_refused_by_its_member_is_discarded() {
 #[test]
 fn shared_subscription_gets_no_retained_messages() {
     let topic = "mt/shared-retained";
-    Peer::clean(broker::at(), 5, "shared-retained-pub").publish_as(Publish::new(5, topic, "kept").retain(), 1);
+    Peer::clean(broker::at(), 5, "shared-retained-pub")
+        .publish_as(Publish::new(5, topic, "kept").retain(), 1);
     let mut member = Peer::clean(broker::at(), 5, "shared-retained");
     member.subscribe(&format!("$share/retained/{topic}"), 1);
     member.quiet();

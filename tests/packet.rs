@@ -234,7 +234,14 @@ pub(crate) struct Publish {
 
 impl Publish {
     pub(crate) fn new(version: u8, topic: &str, payload: impl Into<Vec<u8>>) -> Self {
-        Self { version, flags: 0, topic: topic.into(), id: None, properties: Vec::new(), payload: payload.into() }
+        Self {
+            version,
+            flags: 0,
+            topic: topic.into(),
+            id: None,
+            properties: Vec::new(),
+            payload: payload.into(),
+        }
     }
 
     pub(crate) fn qos(mut self, qos: u8, id: u16) -> Self {
@@ -378,7 +385,8 @@ impl Packet {
             assert_ne!(id, 0, "packet identifier 0 from the server");
             rest = &rest[2..];
         }
-        let (properties, payload) = if version == 5 { read_properties(rest) } else { (Properties::default(), rest) };
+        let (properties, payload) =
+            if version == 5 { read_properties(rest) } else { (Properties::default(), rest) };
         Delivery {
             topic: String::from_utf8(topic.to_vec()).unwrap(),
             payload: payload.to_vec(),

@@ -47,7 +47,8 @@ impl Program {
     pub(crate) fn start(command: &mut Command) -> Self {
         let line = format!("{command:?}");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}; run tools/setup first"));
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("{line}: {error}; run tools/setup first"));
         let (out, err): (Arc<Output>, Arc<Output>) = Default::default();
         let readers = vec![
             collect(child.stdout.take().unwrap(), Arc::clone(&out)),

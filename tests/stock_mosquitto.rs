@@ -29,7 +29,8 @@ fn offline_messages(version: &str, id: &str, topic: &str, filter: &str) -> Vec<S
     for qos in ["1", "2"] {
         publish(version, &["-q", qos, "-t", topic, "-m", &format!("at {qos}")]);
     }
-    let receive = [&["-i", id, "-c", "-q", "2", "-t", filter, "-C", "2", "-W", "20", "-F", "%q %r %t %p"][..], expiry];
+    let receive =
+        [&["-i", id, "-c", "-q", "2", "-t", filter, "-C", "2", "-W", "20", "-F", "%q %r %t %p"][..], expiry];
     let out = client("mosquitto_sub", version, &receive.concat()).success();
     let mut lines: Vec<String> = out.lines().map(str::to_owned).collect();
     lines.sort();
@@ -96,7 +97,8 @@ fn will_of_a_killed_client() {
         let watcher = client("mosquitto_sub", version, &watch);
         watcher.await_output("stands");
         let ready = format!("{topic}/ready");
-        let dying = ["-t", &ready, "--will-topic", &mine, "--will-payload", "gone", "--will-qos", "1", "-F", "%p"];
+        let dying =
+            ["-t", &ready, "--will-topic", &mine, "--will-payload", "gone", "--will-qos", "1", "-F", "%p"];
         let dying = client("mosquitto_sub", version, &dying);
         dying.await_output("stands");
         drop(dying);
@@ -118,7 +120,8 @@ fn shared_subscription_gives_each_message_to_one_member() {
     let mut seen: Vec<String> = Vec::new();
     for member in members {
         let out = member.success();
-        let numbers: Vec<String> = out.lines().filter(|line| line.starts_with("number")).map(str::to_owned).collect();
+        let numbers: Vec<String> =
+            out.lines().filter(|line| line.starts_with("number")).map(str::to_owned).collect();
         assert_eq!(numbers.len(), 5, "an even deal to two equal members: {numbers:?}");
         seen.extend(numbers);
     }
@@ -129,7 +132,8 @@ fn shared_subscription_gives_each_message_to_one_member() {
 /// A member that ends after the retained message and five of its group's.
 fn shared_member(topic: &str) -> Program {
     let group = format!("$share/mosquitto-group/{topic}");
-    let filters = ["-t", &group, "-t", "mosquitto/shared/ready", "-q", "1", "-C", "6", "-W", "20", "-F", "%p"];
+    let filters =
+        ["-t", &group, "-t", "mosquitto/shared/ready", "-q", "1", "-C", "6", "-W", "20", "-F", "%p"];
     client("mosquitto_sub", "mqttv5", &filters)
 }
 
@@ -153,8 +157,20 @@ fn v5_properties_pass_unchanged_and_in_order() {
     args.extend(properties.iter().map(String::as_str));
     publish("mqttv5", &args);
     let format = "%C|%D|%R|%F|%P|%S|%p";
-    let receive =
-        ["-t", topic, "-C", "1", "-W", "20", "-F", format, "-D", "subscribe", "subscription-identifier", "4711"];
+    let receive = [
+        "-t",
+        topic,
+        "-C",
+        "1",
+        "-W",
+        "20",
+        "-F",
+        format,
+        "-D",
+        "subscribe",
+        "subscription-identifier",
+        "4711",
+    ];
     let out = client("mosquitto_sub", "mqttv5", &receive).success();
     assert_eq!(out.trim(), "text/plain|0815|answers/here|1|b:1 a:2|4711|hello");
     publish("mqttv5", &["-q", "1", "-r", "-n", "-t", topic]);

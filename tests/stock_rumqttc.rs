@@ -217,7 +217,8 @@ mod v5_properties {
         let at = broker::at();
         let options = MqttOptions::new("rumqttc-properties", at.ip().to_string(), at.port());
         let (client, mut connection) = Client::new(options, 10);
-        let pairs = [("b", "1"), ("a", "2"), ("b", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let pairs =
+            [("b", "1"), ("a", "2"), ("b", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let sent = PublishProperties {
             payload_format_indicator: Some(1),
             message_expiry_interval: Some(100),

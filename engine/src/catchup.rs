@@ -50,6 +50,10 @@ impl Engine {
     }
 
     /// A forward is taken only at the read position; a smaller one was handed out, a larger one means "read the log".
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn arrived(
         &mut self,
         now: Now,
@@ -92,6 +96,10 @@ impl Engine {
     }
 
     /// Hands one record to a session, or passes over it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn hand(
         &mut self,
         now: Now,
@@ -346,6 +354,10 @@ impl Engine {
             .is_some_and(|r| offset >= r.position && r.end.is_none_or(|end| offset <= end))
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn hand_bytes(
         &mut self,
         now: Now,
@@ -368,6 +380,10 @@ impl Engine {
         }
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn target_read(
         &mut self,
         now: Now,
@@ -415,6 +431,10 @@ impl Engine {
         self.ask(request, Then::Again { subscriber, packet_id, reference: log.kind == LogKind::References });
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn again_read(
         &mut self,
         now: Now,

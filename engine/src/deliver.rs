@@ -122,6 +122,10 @@ impl Engine {
 
     /// One session, all its matching subscriptions.
     #[inline]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn deliver_merged(
         &mut self,
         now: Now,
@@ -180,6 +184,10 @@ impl Engine {
 
     /// The frequent case: copied into the outbox, or dropped at its bound.
     #[inline]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn send_qos0(&mut self, now: Now, slot: u32, view: &MessageRef<'_>, retain: bool, alone: bool) {
         let bound = self.limits.outbox_bytes_max as usize;
         let Some(link) = self.links.at(slot) else { return };

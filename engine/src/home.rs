@@ -200,6 +200,10 @@ impl Home {
     }
 
     /// Adds a message to its topic's log and references to it for `wanted`. `record` encodes it, given who passes over it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     pub(crate) fn append(
         &mut self,
         slot: u16,
@@ -284,6 +288,10 @@ impl Home {
     }
 
     /// Adds or changes a durable exact reader. Answers its log and where it starts.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     pub(crate) fn add_exact(
         &mut self,
         topic: &str,
@@ -336,6 +344,10 @@ impl Home {
     }
 
     /// A cursor in a reference log was committed: trim it, and let go what the passed references held.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     pub(crate) fn moved_references(
         &mut self,
         log: LogId,

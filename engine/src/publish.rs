@@ -332,6 +332,10 @@ impl Engine {
         }
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn fan_out_logged(
         &mut self,
         now: Now,

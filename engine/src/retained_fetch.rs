@@ -121,6 +121,10 @@ impl Engine {
     }
 
     /// At the home: one page.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     pub(crate) fn home_page(
         &mut self,
         now: Now,

@@ -67,6 +67,10 @@ impl Engine {
     }
 
     /// At the group: a member joins, or changes its options.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     pub(crate) fn share_join(
         &mut self,
         now: Now,
@@ -296,7 +300,7 @@ impl Engine {
                     qos,
                     retain: false,
                     ids: ids.into(),
-                    shared: (handle != 0).then(|| (group, handle)),
+                    shared: (handle != 0).then_some((group, handle)),
                 });
             }
             return;
@@ -307,7 +311,7 @@ impl Engine {
         }
         let retain = sub.options.retain_as_published() && message.retain;
         let ids = if sub.id == 0 { Vec::new() } else { vec![sub.id] };
-        let how = How { qos, retain, ids, shared: (handle != 0).then(|| (group, handle)) };
+        let how = How { qos, retain, ids, shared: (handle != 0).then_some((group, handle)) };
         self.deliver_live(now, at, &mut Incoming::shared(message), how);
     }
 

@@ -99,6 +99,10 @@ impl Engine {
         self.subscribe_progress(now, request);
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn subscribe_one(
         &mut self,
         at: u32,
@@ -183,6 +187,10 @@ impl Engine {
     }
 
     /// Registers the interest where the filter's topics have their home.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn tell_homes(&mut self, filter: &str, request: u32, index: u16, interest: Interest, first: bool) {
         let homes = self.homes_of(filter);
         for shard in homes {
@@ -406,6 +414,10 @@ impl Engine {
     }
 
     /// At the home: the interest is gone.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     pub(crate) fn home_unsubscribe(
         &mut self,
         from: ShardId,
@@ -430,6 +442,10 @@ impl Engine {
     }
 
     /// At the home: a cursor was committed.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     pub(crate) fn home_cursor(
         &mut self,
         subscriber: SessionUid,
@@ -491,6 +507,10 @@ impl Engine {
         }
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one message, its place and its receiver, all borrowed from different parts of the engine"
+    )]
     fn subscribe_shared(&mut self, at: u32, request: u32, index: u16, name: &str, sub: Sub) {
         let name: Arc<str> = name.into();
         self.sessions.register(at);

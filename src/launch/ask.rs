@@ -16,6 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 /// A shard that takes longer is not asked further.
 const ANSWER_MAX: Duration = Duration::from_secs(4);
 
+/// Sessions with their shards, and where the next page begins.
+type SessionPage = (Vec<(u16, Found)>, Option<String>);
+
 /// The namespaces of the listeners, in the order of their numbers.
 pub(super) fn namespaces(settings: &Settings) -> Arc<[String]> {
     let mut names: Vec<String> = Vec::new();
@@ -109,7 +112,7 @@ impl Asker {
     }
 
     /// A page of sessions. `after` is `shard:index`.
-    fn sessions(&self, page: &PageRequest) -> Option<(Vec<(u16, Found)>, Option<String>)> {
+    fn sessions(&self, page: &PageRequest) -> Option<SessionPage> {
         let start = page.after.as_deref().and_then(|a| a.split_once(':'));
         let (mut shard, mut after) = match start {
             Some((shard, index)) => (shard.parse().ok()?, index.parse().ok()?),

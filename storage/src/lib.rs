@@ -6,6 +6,8 @@
 
 pub mod contract;
 pub mod memory;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 
 pub use contract::{Bell, Store};
 pub use memory::{Memory, MemoryStore};

@@ -23,6 +23,8 @@ use rows::{Page, Row, Rows};
 mod batch;
 mod log;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 /// Most expired rows that one commit removes, so that no commit pays for a million of them.
 const SWEEP_ROWS_MAX: usize = 64;

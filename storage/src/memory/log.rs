@@ -35,6 +35,11 @@ impl Log {
         self.records.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.records.capacity()
+    }
+
     /// The caller has checked that the offset may follow the head. Returns the bytes added.
     pub(super) fn append(&mut self, offset: Offset, record: Bytes) -> u64 {
         debug_assert!(offset > self.head, "a log's offsets rise");
