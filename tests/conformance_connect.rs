@@ -63,7 +63,7 @@ fn unknown_protocol_level_is_answered() {
     assert_eq!((connack.flags, connack.reason), (0, 0x01));
 }
 
-/// [MQTT-3.1.2-3] [MQTT-3.1.2-3@3.1.1]
+/// [MQTT-3.1.2-3] [MQTT-3.1.2-3@3.1.1] [MQTT-3.2.2-6@3.1.1]
 #[test]
 fn reserved_connect_flag_closes() {
     for version in [4, 5] {

@@ -183,6 +183,29 @@ fn qos_2_is_delivered_once_across_connections() {
     }
 }
 
+/// A PUBREC that refuses ends the exchange: the identifier may be used at once.
+///
+/// [MQTT-4.3.3-9] [MQTT-3.5.2-1]
+#[test]
+fn identifier_is_free_after_a_refusing_pubrec() {
+    if broker::is_foreign() {
+        return;
+    }
+    let topic = "qos/after-refusal";
+    let mut subscriber = Peer::clean(broker::at(), 5, "after-refusal-sub");
+    subscriber.subscribe(topic, 0);
+    let mut peer = Peer::clean(broker::at(), 5, "after-refusal");
+    peer.send(&Publish::new(5, "$SYS/forged", "m").qos(2, 8).bytes());
+    let pubrec = peer.expect(packet::PUBREC);
+    assert!([0x87, 0x90].contains(&pubrec.ack_reason()), "{pubrec:?}");
+    peer.send(&Publish::new(5, topic, "new").qos(2, 8).bytes());
+    let pubrec = peer.expect(packet::PUBREC);
+    assert_eq!((pubrec.id(), pubrec.ack_reason() & 0x80), (8, 0));
+    peer.send(&packet::ack(packet::PUBREL, 8));
+    peer.expect(packet::PUBCOMP);
+    assert_eq!(subscriber.delivery().text(), "new");
+}
+
 /// After PUBACK an identifier is free: the same one is a new message, whatever its DUP flag.
 ///
 /// [MQTT-4.3.2-4] [MQTT-4.3.2-5] [MQTT-4.3.2-2@3.1.1]

@@ -17,6 +17,7 @@ mod refusal;
 
 mod conformance_connect;
 mod conformance_end;
+mod conformance_list;
 mod conformance_publish;
 mod conformance_qos;
 mod conformance_session;
