@@ -349,8 +349,8 @@ impl Engine {
     pub(crate) fn disconnected(&mut self, now: Now, id: LinkId, disconnect: &Disconnect<'_>) {
         let Some(at) = self.links.get(id).map(|l| l.session) else { return };
         if let Some(session) = self.sessions.get_mut(at) {
-            // [MQTT-3.14.4-3]: the will goes, unless the client asks for it.
-            if disconnect.reason != ReasonCode::DisconnectWithWillMessage {
+            // [MQTT-3.14.4-3], [MQTT-3.1.2-10]: only a normal end takes the will back.
+            if disconnect.reason == ReasonCode::Success {
                 session.will = None;
             }
             if let Some(secs) = disconnect.session_expiry_secs {

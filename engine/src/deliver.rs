@@ -312,11 +312,12 @@ impl Engine {
     pub(crate) fn write_publish(&mut self, now: Now, slot: u32, view: &MessageRef<'_>, out: Out<'_>) -> bool {
         let message_expiry = if view.expires_at == NEVER {
             None
-        } else if view.expires_at <= now.monotonic_ms {
+        } else if view.expires_at <= now.monotonic_ms && !out.dup {
             self.counters.drop(Drop::Expired);
             return false;
         } else {
-            u32::try_from((view.expires_at - now.monotonic_ms).div_ceil(1000)).ok()
+            // What was sent once is not taken back by its expiry.
+            u32::try_from(view.expires_at.saturating_sub(now.monotonic_ms).div_ceil(1000)).ok()
         };
         let Some(link) = self.links.outbox(slot) else { return false };
         let mut publish = PublishOut {

@@ -55,7 +55,7 @@ pub struct RingSettings {
 /// Decides who comes in. Called on shards: must not block.
 pub trait Login: Send + Sync {
     /// `answer` may be called at once or later, on any thread. `anonymous`: the listener lets everybody in who gives no
-    /// name. An answer that is never given leaves the client to its connection deadline.
+    /// name. To drop `answer` is to say `Unavailable`.
     fn check(&self, request: AuthRequest, anonymous: bool, answer: Box<dyn FnOnce(Verdict) + Send>);
 }
 

@@ -7,6 +7,7 @@
 mod arrival;
 mod config;
 mod post;
+mod question;
 mod running;
 mod shard;
 mod turn;

@@ -12,7 +12,7 @@ use bitsim_engine::limits::Limits;
 use bitsim_engine::mail::{Lane, MailBatch};
 use bitsim_engine::probe::Counters;
 use bitsim_ring::Doorbell;
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -43,6 +43,8 @@ pub(crate) enum Control {
     Drain,
     /// A question of an operator.
     Admin(AdminRequest, Sender<AdminAnswer>),
+    /// How is it now?
+    Report(Sender<Report>),
 }
 
 /// What a shard says of itself, once a second.
@@ -101,7 +103,7 @@ impl Mailbox {
         }
     }
 
-    /// Room for a batch.
+    /// Room for a batch at this moment; other shards may take it.
     pub(crate) fn has_room(&self, lane: Lane) -> bool {
         match lane {
             Lane::First => !self.first.is_full(),
@@ -109,13 +111,16 @@ impl Mailbox {
         }
     }
 
-    /// Puts a batch in. False: the queue was full, or the shard has ended.
-    pub(crate) fn post(&self, from: ShardId, batch: MailBatch) -> bool {
+    /// Puts a batch in, or gives it back if the queue is full. A shard that has ended needs no mail.
+    pub(crate) fn post(&self, from: ShardId, batch: MailBatch) -> Result<(), MailBatch> {
         let queue = match batch.lane {
             Lane::First => &self.first,
             Lane::Second => &self.second,
         };
-        queue.try_send((from, batch)).is_ok()
+        match queue.try_send((from, batch)) {
+            Err(TrySendError::Full((_, batch))) => Err(batch),
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+        }
     }
 
     /// Puts something else in, and rings.

@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Shards at work.
 pub struct Running {
@@ -148,9 +148,8 @@ impl Seed {
             store: config.store.clone(),
             answers: Vec::new(),
             login: config.login.clone(),
-            spread: Spread { shards, slot_key: template.slot_key },
+            spread: Spread::new(shards, template.slot_key, &template.limits),
             connect_timeout_ms: template.limits.connect_timeout_ms,
-            prelogin_bytes_max: template.limits.prelogin_bytes_max,
             start: self.began,
             now: Now::default(),
             next_report_ms: 0,
@@ -163,6 +162,9 @@ impl Seed {
             last_ask: 0,
             draining_until: None,
             pending: Vec::new(),
+            stuck: Vec::new(),
+            unanswered: 0,
+            warm: Vec::new(),
         })
     }
 }
@@ -188,6 +190,19 @@ impl Running {
     /// What each shard last said of itself, at most a second old.
     pub fn reports(&self) -> Vec<Report> {
         self.boxes.iter().map(Mailbox::report).collect()
+    }
+
+    /// What each shard says of itself now; one that does not answer in time is represented by its last report.
+    pub fn counters(&self, patience: Duration) -> Vec<Report> {
+        let deadline = Instant::now() + patience;
+        let ask = |mailbox: &Mailbox| {
+            let (answer, answers) = bounded(1);
+            mailbox.tell(Control::Report(answer));
+            answers
+        };
+        let asked: Vec<Receiver<Report>> = self.boxes.iter().map(ask).collect();
+        let answered = asked.iter().zip(self.boxes.iter());
+        answered.map(|(answers, b)| answers.recv_deadline(deadline).unwrap_or_else(|_| b.report())).collect()
     }
 
     /// Asks one shard. A receiver that yields nothing: the shard has ended.

@@ -8,6 +8,7 @@ use crate::config::Login;
 use crate::post::{Control, Inbox, Mailbox, Report};
 use bitsim_engine::identity::{LinkId, ShardId};
 use bitsim_engine::input::{Input, LinkMeta};
+use bitsim_engine::mail::MailBatch;
 use bitsim_engine::time::Now;
 use bitsim_engine::{Engine, store};
 use bitsim_ring::{AcceptEnd, Event, ListenerId, Receive, ReceiveEnd, Ring, SlotId, peer_address};
@@ -46,8 +47,13 @@ pub(crate) struct Slot {
     pub(crate) generation: u32,
     pub(crate) stage: Stage,
     pub(crate) sending: bool,
+    /// Listed in `Shard::warm`.
+    pub(crate) warm: bool,
     pub(crate) anonymous: bool,
 }
+
+const FREE: Slot =
+    Slot { generation: 0, stage: Stage::Free, sending: false, warm: false, anonymous: false };
 
 /// See the module.
 pub(crate) struct Shard {
@@ -67,7 +73,6 @@ pub(crate) struct Shard {
     pub(crate) login: Arc<dyn Login>,
     pub(crate) spread: Spread,
     pub(crate) connect_timeout_ms: u64,
-    pub(crate) prelogin_bytes_max: u32,
     pub(crate) start: Instant,
     pub(crate) now: Now,
     pub(crate) next_report_ms: u64,
@@ -80,6 +85,12 @@ pub(crate) struct Shard {
     pub(crate) last_ask: u64,
     pub(crate) draining_until: Option<u64>,
     pub(crate) pending: Vec<ShardId>,
+    /// Batches that a queue did not take after all, at most one for each shard and lane.
+    pub(crate) stuck: Vec<(ShardId, MailBatch)>,
+    /// Requests that the store has not answered.
+    pub(crate) unanswered: usize,
+    /// Links that have sent since the last sweep, each once.
+    pub(crate) warm: Vec<SlotId>,
 }
 
 pub(crate) fn link(slot: SlotId) -> LinkId {
@@ -114,11 +125,10 @@ impl Shard {
             Event::Closed { slot: id, buffer } => {
                 self.recycle(buffer);
                 self.engine.handle(self.now, Input::Closed { link: link(id) });
-                self.arrivals.remove(&id.slot);
-                if let Some(slot) =
-                    self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation)
-                {
-                    slot.stage = Stage::Free;
+                // The slot may have its next connection already.
+                if self.slots.get(id.slot as usize).is_some_and(|s| s.generation == id.generation) {
+                    self.arrivals.remove(&id.slot);
+                    self.set_stage(id, Stage::Free);
                 }
             }
             Event::AcceptEnded { listener, end } => match end {
@@ -172,10 +182,10 @@ impl Shard {
         let id = self.ring.attach(connection).ok()?;
         let at = id.slot as usize;
         while self.slots.len() <= at {
-            self.slots.push(Slot { generation: 0, stage: Stage::Free, sending: false, anonymous: false });
+            self.slots.push(FREE);
         }
         if let Some(slot) = self.slots.get_mut(at) {
-            *slot = Slot { generation: id.generation, stage, sending: false, anonymous: meta.anonymous };
+            *slot = Slot { generation: id.generation, stage, anonymous: meta.anonymous, ..FREE };
         }
         Some(id)
     }
@@ -196,7 +206,7 @@ impl Shard {
     fn arrived(&mut self, id: SlotId, data: &[u8]) {
         let Some(arrival) = self.arrivals.get_mut(&id.slot) else { return };
         arrival.bytes.extend_from_slice(data);
-        let destination = arrival.destination(self.prelogin_bytes_max, self.spread);
+        let destination = arrival.destination(self.spread);
         if destination == Destination::Unknown {
             if self.ring.receive(id, Receive::Once).is_err() {
                 self.goodbye(id);
@@ -277,21 +287,43 @@ impl Shard {
 
     /// Sends what a link has, if nothing of it is on its way.
     pub(crate) fn flush_link(&mut self, id: SlotId) {
-        let Some(slot) =
-            self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation && !s.sending)
-        else {
+        let here = self.slots.get(id.slot as usize);
+        if here.is_none_or(|s| s.generation != id.generation || s.sending) {
             return;
-        };
+        }
         let mut buffer = self.pool.pop().unwrap_or_default();
         self.engine.take_output(link(id), &mut buffer);
-        if buffer.is_empty() {
-            return self.recycle(buffer);
-        }
+        self.send(id, buffer);
+    }
+
+    /// Starts a send, of a link that has none under way.
+    fn send(&mut self, id: SlotId, buffer: Vec<u8>) {
+        let slot = self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation);
+        let Some(slot) = slot.filter(|_| !buffer.is_empty()) else { return self.recycle(buffer) };
         slot.sending = true;
+        if !std::mem::replace(&mut slot.warm, true) {
+            self.warm.push(id);
+        }
         if let Err(refused) = self.ring.send(id, buffer) {
             slot.sending = false;
             self.recycle(refused.buffer);
         }
+    }
+
+    /// A link that was silent since the last sweep gives its outbox's memory back: `take_output` leaves the engine the vector it is
+    /// given, so a busy link swaps two of the pool, and an idle one shall hold none.
+    pub(crate) fn cool(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|s| s.generation == id.generation)
+        else {
+            return;
+        };
+        slot.warm = false;
+        if slot.stage != Stage::Live || slot.sending {
+            return;
+        }
+        let mut buffer = Vec::new();
+        self.engine.take_output(link(id), &mut buffer);
+        self.send(id, buffer);
     }
 
     /// Ends a connection politely, within bounds.
@@ -308,6 +340,13 @@ impl Shard {
         self.set_stage(id, Stage::Ending);
         // `Stale` and `Closing`: it ends already.
         let _ = self.ring.close(id);
+    }
+
+    /// The same, of whatever is in a slot.
+    pub(crate) fn cut_slot(&mut self, at: u32) {
+        if let Some(generation) = self.slots.get(at as usize).map(|s| s.generation) {
+            self.cut(SlotId { slot: at, generation });
+        }
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {

@@ -1,6 +1,8 @@
 //! The turn: completions in, mail in, timers, effects, sends out, mail out, one enter of the ring.
 
+use crate::arrival::Spread;
 use crate::post::Control;
+use crate::question::Question;
 use crate::shard::{Shard, Stage, slot};
 use bitsim_engine::effect::Effect;
 use bitsim_engine::input::Input;
@@ -59,9 +61,12 @@ impl Shard {
             self.engine.handle(self.now, Input::Tick);
         }
         self.housekeeping();
-        self.effects();
-        self.mail_out();
-        self.effects();
+        worked |= self.effects();
+        // Mail that leaves makes room, by which links go on: what they wish for belongs to this turn.
+        if self.mail_out() {
+            worked = true;
+            self.effects();
+        }
         while let Some(id) = self.engine.poll_output() {
             self.flush_link(slot(id));
         }
@@ -81,8 +86,10 @@ impl Shard {
             worked = true;
             self.control(control);
         }
-        // Handling second-hop mail never waits for anybody, so that lane always drains.
-        while let Ok((from, batch)) = self.inbox.second.try_recv() {
+        // Handling second-hop mail never waits for anybody, so that lane always drains; what comes meanwhile is the next
+        // turn's, or busy neighbours would hold this one up for ever.
+        for _ in 0..self.inbox.second.len() {
+            let Ok((from, batch)) = self.inbox.second.try_recv() else { break };
             worked = true;
             self.engine.handle(self.now, Input::Mail { from, batch });
         }
@@ -105,7 +112,7 @@ impl Shard {
             }
             Control::Reload(limits, access) => {
                 self.connect_timeout_ms = limits.connect_timeout_ms;
-                self.prelogin_bytes_max = limits.prelogin_bytes_max;
+                self.spread = Spread::new(self.spread.shards, self.spread.slot_key, &limits);
                 self.engine.handle(self.now, Input::Reload { limits, access });
             }
             Control::Admin(request, answer) => {
@@ -113,28 +120,43 @@ impl Shard {
                 self.asked.insert(self.last_ask, answer);
                 self.engine.handle(self.now, Input::Admin { id: self.last_ask, request });
             }
+            Control::Report(answer) => {
+                self.refresh_report();
+                // Whoever asked may have given up.
+                drop(answer.send(self.report.clone()));
+            }
             Control::Drain => {
                 for (listener, _, _) in self.listeners.drain(..) {
                     self.ring.remove_listener(listener);
                 }
                 self.refused_accepts.clear();
                 self.draining_until = Some(self.now.monotonic_ms + DRAIN_MS);
+                for (at, _) in std::mem::take(&mut self.arrivals) {
+                    self.cut_slot(at);
+                }
                 self.engine.handle(self.now, Input::Drain);
             }
         }
     }
 
-    /// Does what the engine wants until it wants nothing.
-    fn effects(&mut self) {
+    /// Does what the engine wants until it wants nothing. False: it wanted nothing, and the store said nothing.
+    fn effects(&mut self) -> bool {
+        let mut worked = false;
         loop {
             while let Some(effect) = self.engine.poll_effect() {
+                worked = true;
                 self.effect(effect);
             }
-            self.store.poll(self.id, &mut self.answers);
-            if self.answers.is_empty() {
-                return;
+            if self.unanswered > 0 {
+                self.store.poll(self.id, &mut self.answers);
             }
+            if self.answers.is_empty() {
+                return worked;
+            }
+            worked = true;
             let mut answers = std::mem::take(&mut self.answers);
+            assert!(answers.len() <= self.unanswered, "the store answered what was not asked");
+            self.unanswered -= answers.len();
             for (token, answer) in answers.drain(..) {
                 self.engine.handle(self.now, Input::Stored { token, answer });
             }
@@ -155,17 +177,14 @@ impl Shard {
                 }
             }
             Effect::Authenticate { link, request } => {
-                let boxes = self.boxes.clone();
-                let at = usize::from(self.id.0);
                 let anonymous = self.slots.get(link.slot as usize).is_some_and(|s| s.anonymous);
-                let answer = Box::new(move |verdict| {
-                    if let Some(mailbox) = boxes.get(at) {
-                        mailbox.tell(Control::Decided { link, verdict });
-                    }
-                });
-                self.login.check(*request, anonymous, answer);
+                let question = Question::new(self.boxes.clone(), self.id, link);
+                self.login.check(*request, anonymous, Box::new(|verdict| question.answer(verdict)));
             }
-            Effect::Store { token, request } => self.store.submit(self.id, token, request, self.now.wall_ms),
+            Effect::Store { token, request } => {
+                self.unanswered += 1;
+                self.store.submit(self.id, token, request, self.now.wall_ms);
+            }
             Effect::Admin { id, answer } => {
                 if let Some(asker) = self.asked.remove(&id) {
                     // Whoever asked may have given up.
@@ -175,7 +194,9 @@ impl Shard {
         }
     }
 
-    fn mail_out(&mut self) {
+    /// Gives other shards what their queues have room for. False: nothing was given.
+    fn mail_out(&mut self) -> bool {
+        let mut progress = self.deliver_stuck();
         let mut pending = std::mem::take(&mut self.pending);
         self.engine.mail_pending(&mut pending);
         for to in pending.drain(..) {
@@ -185,24 +206,43 @@ impl Shard {
                 if !self.engine.has_mail(to, lane) {
                     continue;
                 }
-                if !mailbox.has_room(lane) {
+                let stuck = self.stuck.iter().any(|(at, batch)| *at == to && batch.lane == lane);
+                if stuck || !mailbox.has_room(lane) {
                     self.engine.mail_waits(to);
                 } else if let Some(batch) = self.engine.take_mail(self.now, to, lane) {
-                    posted |= mailbox.post(self.id, batch);
+                    match mailbox.post(self.id, batch) {
+                        Ok(()) => posted = true,
+                        // Another shard took the last place.
+                        Err(batch) => self.stuck.push((to, batch)),
+                    }
                 }
             }
             if posted {
+                progress = true;
                 mailbox.ring();
             }
         }
         self.pending = pending;
+        progress
+    }
+
+    /// Tries again what a queue did not take, before anything newer of its lane.
+    fn deliver_stuck(&mut self) -> bool {
+        let before = self.stuck.len();
+        for (to, batch) in std::mem::take(&mut self.stuck) {
+            let Some(mailbox) = self.boxes.get(usize::from(to.0)) else { continue };
+            match mailbox.post(self.id, batch) {
+                Ok(()) => mailbox.ring(),
+                Err(batch) => self.stuck.push((to, batch)),
+            }
+        }
+        self.stuck.len() < before
     }
 
     /// What happens by the clock and is not the engine's.
     fn housekeeping(&mut self) {
         let now = self.now.monotonic_ms;
-        while let Some((deadline, id)) = self.goodbyes.front().copied().filter(|g| g.0 <= now) {
-            debug_assert!(deadline <= now);
+        while let Some((_, id)) = self.goodbyes.front().copied().filter(|g| g.0 <= now) {
             self.goodbyes.pop_front();
             if matches!(self.stage(id), Stage::Flushing | Stage::Ending) {
                 self.cut(id);
@@ -216,16 +256,8 @@ impl Shard {
             return;
         }
         self.next_report_ms = now + REPORT_MS;
-        let late: Vec<u32> = self.arrivals.iter().filter(|a| a.1.deadline_ms <= now).map(|a| *a.0).collect();
-        for at in late {
-            if let Some(generation) = self.slots.get(at as usize).map(|s| s.generation) {
-                self.arrivals.remove(&at);
-                self.cut(bitsim_ring::SlotId { slot: at, generation });
-            }
-        }
-        self.report.counters = self.engine.counters().clone();
-        self.report.lane_depths = self.engine.lane_depths();
-        self.report.table_bytes = self.engine.table_bytes();
+        self.sweep();
+        self.refresh_report();
         if let Some(mailbox) = self.boxes.get(usize::from(self.id.0)) {
             mailbox.set_report(self.report.clone());
         }
@@ -234,6 +266,25 @@ impl Shard {
             let totals = self.totals();
             self.engine.handle(self.now, Input::Totals(Box::new(totals)));
         }
+    }
+
+    /// Ends connections whose CONNECT is late, and takes back memory of links that fell silent.
+    fn sweep(&mut self) {
+        let now = self.now.monotonic_ms;
+        let late: Vec<u32> = self.arrivals.iter().filter(|a| a.1.deadline_ms <= now).map(|a| *a.0).collect();
+        for at in late {
+            self.arrivals.remove(&at);
+            self.cut_slot(at);
+        }
+        for id in std::mem::take(&mut self.warm) {
+            self.cool(id);
+        }
+    }
+
+    fn refresh_report(&mut self) {
+        self.report.counters = self.engine.counters().clone();
+        self.report.lane_depths = self.engine.lane_depths();
+        self.report.table_bytes = self.engine.table_bytes();
     }
 
     /// Sums over all shards.
@@ -269,6 +320,9 @@ impl Shard {
         if let Some(deadline) = self.engine.next_deadline() {
             until = until.min(deadline);
         }
+        if let Some(deadline) = self.draining_until {
+            until = until.min(deadline);
+        }
         if let Some((deadline, _)) = self.goodbyes.front() {
             until = until.min(*deadline);
         }
@@ -277,7 +331,7 @@ impl Shard {
         }
         let wait = Duration::from_millis(until.saturating_sub(now).max(1)).min(WAIT_MAX);
         // Mail that a full queue did not take is tried again soon.
-        let stuck = self.engine.lane_depths() != (0, 0);
+        let stuck = !self.stuck.is_empty() || self.engine.lane_depths() != (0, 0);
         if stuck { wait.min(Duration::from_millis(1)) } else { wait }
     }
 
@@ -290,10 +344,11 @@ impl Shard {
         self.report.turn_us += us;
     }
 
-    /// Everything has ended after a drain, or its time is over.
+    /// Everything has ended after a drain and is in the store, or its time is over.
     fn drained(&self) -> bool {
         self.draining_until.is_some_and(|until| {
-            until <= self.now.monotonic_ms || self.slots.iter().all(|s| s.stage == Stage::Free)
+            until <= self.now.monotonic_ms
+                || (self.unanswered == 0 && self.slots.iter().all(|s| s.stage == Stage::Free))
         })
     }
 }

@@ -1,2 +1,0 @@
-//! See the description in Cargo.toml.
-fn main() {}
