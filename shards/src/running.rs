@@ -13,6 +13,7 @@ use bitsim_engine::time::Now;
 use bitsim_engine::{Engine, EngineConfig};
 use bitsim_ring::rt::{ShardThread, available_cores, spawn_shard};
 use bitsim_ring::{AddressClaim, ListenError, Ring, RingConfig};
+use bitsim_storage::Store;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -26,6 +27,7 @@ pub struct Running {
     boxes: Arc<[Mailbox]>,
     addresses: Vec<SocketAddr>,
     threads: Mutex<Vec<ShardThread<()>>>,
+    store: Arc<dyn Store>,
     _claims: Vec<AddressClaim>,
 }
 
@@ -37,49 +39,37 @@ pub fn start(config: ShardsConfig) -> Result<Running, StartError> {
         .iter()
         .map(|l| AddressClaim::new(l.addr).map_err(listen_error))
         .collect::<Result<Vec<_>, _>>()?;
-    let addresses = claims.iter().map(AddressClaim::address).collect();
     let (boxes, inboxes): (Vec<Mailbox>, Vec<Inbox>) = (0..shards).map(|_| pair()).unzip();
-    let boxes: Arc<[Mailbox]> = boxes.into();
-    let cores = config.cores.clone().filter(|c| !c.is_empty()).unwrap_or_else(available_cores);
-    let config = Arc::new(config);
-    let (ready, readies) = bounded(usize::from(shards));
-    let mut threads = Vec::new();
-    let began = Instant::now();
-    for (number, inbox) in (0..shards).zip(inboxes) {
-        let sockets = claims
-            .iter()
-            .map(|c| c.listener(config.backlog).map_err(listen_error))
-            .collect::<Result<Vec<_>, _>>()?;
-        let core = cores.get(usize::from(number) % cores.len().max(1)).copied();
-        let seed = Seed {
-            number: ShardId(number),
-            inbox,
-            sockets,
-            boxes: boxes.clone(),
-            config: config.clone(),
-            began,
-        };
-        let ready = ready.clone();
-        let thread = spawn_shard(core, &format!("shard-{number}"), move |host| async move {
-            match seed.grow() {
-                Ok(shard) => {
-                    tell(&ready, Ok(()));
-                    drop(ready);
-                    run(shard, host).await;
-                }
-                Err(error) => tell(&ready, Err(error)),
-            }
+    let (boxes, config, began) = (Arc::<[Mailbox]>::from(boxes), Arc::new(config), Instant::now());
+    let seeds = (0..shards)
+        .zip(inboxes)
+        .map(|(number, inbox)| {
+            let sockets = claims.iter().map(|c| c.listener(config.backlog).map_err(listen_error));
+            Ok(Seed {
+                number: ShardId(number),
+                inbox,
+                sockets: sockets.collect::<Result<Vec<_>, _>>()?,
+                boxes: boxes.clone(),
+                config: config.clone(),
+                began,
+            })
         })
-        .map_err(|error| StartError::Host(error.to_string()))?;
-        threads.push(thread);
+        .collect::<Result<Vec<_>, StartError>>()?;
+    let running = Running {
+        boxes,
+        addresses: claims.iter().map(AddressClaim::address).collect(),
+        threads: Mutex::default(),
+        store: config.store.clone(),
+        _claims: claims,
+    };
+    let cores = config.cores.clone().filter(|c| !c.is_empty()).unwrap_or_else(available_cores);
+    match running.spawn(seeds, &cores) {
+        Ok(()) => Ok(running),
+        Err(error) => {
+            running.drain();
+            Err(error)
+        }
     }
-    drop(ready);
-    for _ in 0..shards {
-        readies
-            .recv()
-            .unwrap_or_else(|_| Err(StartError::Host("a shard ended before it began".to_owned())))?;
-    }
-    Ok(Running { boxes, addresses, threads: Mutex::new(threads), _claims: claims })
 }
 
 fn tell(ready: &Sender<Result<(), StartError>>, outcome: Result<(), StartError>) {
@@ -170,6 +160,30 @@ impl Seed {
 }
 
 impl Running {
+    /// Starts a thread for each seed and waits until all have grown.
+    fn spawn(&self, seeds: Vec<Seed>, cores: &[usize]) -> Result<(), StartError> {
+        let count = seeds.len();
+        let (ready, readies) = bounded(count);
+        for (seed, core) in seeds.into_iter().zip(cores.iter().copied().cycle()) {
+            let (ready, name) = (ready.clone(), format!("shard-{}", seed.number.0));
+            let thread = spawn_shard(Some(core), &name, move |host| async move {
+                match seed.grow() {
+                    Ok(shard) => {
+                        tell(&ready, Ok(()));
+                        drop(ready);
+                        run(shard, host).await;
+                    }
+                    Err(error) => tell(&ready, Err(error)),
+                }
+            });
+            let thread = thread.map_err(|error| StartError::Host(error.to_string()))?;
+            self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        }
+        drop(ready);
+        let ended = || Err(StartError::Host("a shard ended before it began".to_owned()));
+        (0..count).try_for_each(|_| readies.recv().unwrap_or_else(|_| ended()))
+    }
+
     /// The addresses it accepts on, in the order of the listeners, with the ports that port 0 became.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
@@ -214,7 +228,7 @@ impl Running {
         answers
     }
 
-    /// Accepts no more, tells clients, flushes, and waits until every shard has ended (each within 10 s).
+    /// Accepts no more, tells clients, flushes, waits until every shard has ended (each within 10 s), then for the store.
     pub fn drain(&self) {
         for mailbox in self.boxes.iter() {
             mailbox.tell(Control::Drain);
@@ -223,6 +237,7 @@ impl Running {
             // A panic in a shard ends the process; there is no other way to fail.
             drop(thread.join());
         }
+        self.store.flush();
     }
 }
 

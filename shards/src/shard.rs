@@ -52,8 +52,7 @@ pub(crate) struct Slot {
     pub(crate) anonymous: bool,
 }
 
-const FREE: Slot =
-    Slot { generation: 0, stage: Stage::Free, sending: false, warm: false, anonymous: false };
+const FREE: Slot = Slot { generation: 0, stage: Stage::Free, sending: false, warm: false, anonymous: false };
 
 /// See the module.
 pub(crate) struct Shard {
