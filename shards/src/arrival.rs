@@ -65,3 +65,59 @@ impl Arrival {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPREAD: Spread = Spread { shards: 8, slot_key: 3, connect_bytes_max: 1024 };
+
+    fn destination(bytes: &[u8], namespace: u8) -> Destination {
+        let meta = LinkMeta { peer: "127.0.0.1:1".parse().unwrap(), namespace, anonymous: true };
+        Arrival { bytes: bytes.to_vec(), meta, deadline_ms: 0 }.destination(SPREAD)
+    }
+
+    fn connect(id: &str) -> Vec<u8> {
+        let mut bytes = vec![0x10, 12 + u8::try_from(id.len()).unwrap()];
+        bytes.extend([0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, u8::try_from(id.len()).unwrap()]);
+        bytes.extend(id.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_whole_connect_goes_to_the_shard_of_its_session() {
+        let mut seen = std::collections::HashSet::new();
+        for n in 0..100 {
+            let id = format!("client-{n}");
+            for namespace in [0, 1] {
+                let shard = session_shard(namespace, id.as_bytes(), 8, 3);
+                assert_eq!(destination(&connect(&id), namespace), Destination::Shard(shard));
+                seen.insert(shard);
+            }
+        }
+        assert_eq!(seen.len(), 8);
+    }
+
+    #[test]
+    fn every_part_of_a_connect_waits_for_the_rest() {
+        let bytes = connect("some client");
+        for end in 0..bytes.len() {
+            assert_eq!(destination(&bytes[..end], 0), Destination::Unknown);
+        }
+    }
+
+    #[test]
+    fn what_the_engine_refuses_stays() {
+        // Another packet, other flags, an endless length, a length above the bound, a protocol that is none, no client id.
+        for bytes in [
+            &[0x30][..],
+            &[0x11],
+            &[0x10, 0xFF, 0xFF, 0xFF, 0xFF],
+            &[0x10, 0x80, 0x10],
+            &[0x10, 2, 0, 0],
+            &connect(""),
+        ] {
+            assert_eq!(destination(bytes, 0), Destination::Here, "{bytes:?}");
+        }
+    }
+}

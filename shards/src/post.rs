@@ -62,6 +62,12 @@ pub struct Report {
     pub turn_us: u64,
     /// Waits in the ring.
     pub sleeps: u64,
+    /// Times that accepting paused for want of descriptors or memory.
+    pub accept_pauses: u64,
+    /// Connections closed because every slot of the ring was taken.
+    pub no_slot: u64,
+    /// Connections given to the shard of their session.
+    pub moved: u64,
 }
 
 /// The post box of one shard, seen from outside.
@@ -138,5 +144,36 @@ impl Mailbox {
     /// What it says now.
     pub(crate) fn set_report(&self, report: Report) {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(lane: Lane) -> MailBatch {
+        MailBatch { lane, items: Vec::new() }
+    }
+
+    #[test]
+    fn a_full_lane_gives_the_batch_back_and_leaves_the_other_alone() {
+        let (mailbox, inbox) = pair();
+        for _ in 0..BATCHES_MAX {
+            assert!(mailbox.has_room(Lane::First));
+            mailbox.post(ShardId(1), batch(Lane::First)).unwrap();
+        }
+        assert!(!mailbox.has_room(Lane::First));
+        assert_eq!(mailbox.post(ShardId(2), batch(Lane::First)).unwrap_err().lane, Lane::First);
+        mailbox.post(ShardId(1), batch(Lane::Second)).unwrap();
+        inbox.first.try_recv().unwrap();
+        mailbox.post(ShardId(2), batch(Lane::First)).unwrap();
+    }
+
+    #[test]
+    fn a_shard_that_has_ended_holds_nobody_up() {
+        let (mailbox, inbox) = pair();
+        drop(inbox);
+        mailbox.post(ShardId(1), batch(Lane::First)).unwrap();
+        mailbox.tell(Control::Drain);
     }
 }

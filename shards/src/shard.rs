@@ -134,6 +134,7 @@ impl Shard {
                 AcceptEnd::Paused => {}
                 // A listener that failed is tried again at the same pace as one without descriptors: it never spins.
                 AcceptEnd::OutOfDescriptors | AcceptEnd::OutOfMemory | AcceptEnd::Failed(_) => {
+                    self.report.accept_pauses += 1;
                     self.refused_accepts.push((self.now.monotonic_ms + ACCEPT_PAUSE_MS, listener));
                 }
             },
@@ -178,7 +179,10 @@ impl Shard {
 
     /// Gives a connection a slot; without room for it, it is closed.
     fn attach(&mut self, connection: OwnedFd, meta: LinkMeta, stage: Stage) -> Option<SlotId> {
-        let id = self.ring.attach(connection).ok()?;
+        let Ok(id) = self.ring.attach(connection) else {
+            self.report.no_slot += 1;
+            return None;
+        };
         let at = id.slot as usize;
         while self.slots.len() <= at {
             self.slots.push(FREE);
@@ -220,6 +224,7 @@ impl Shard {
         let Some(target) = target else { return self.adopt(id, arrival.meta, &arrival.bytes) };
         match self.ring.detach(id) {
             Ok(socket) => {
+                self.report.moved += 1;
                 target.tell(Control::Moved { socket, bytes: arrival.bytes, meta: arrival.meta });
                 self.set_stage(id, Stage::Free);
             }
