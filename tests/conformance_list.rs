@@ -22,7 +22,8 @@ fn root() -> PathBuf {
 
 fn rows() -> Vec<Row> {
     let table = std::fs::read_to_string(root().join("docs/conformance.md")).unwrap();
-    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let cells =
+        |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     let rows = table.lines().filter(|line| line.starts_with("| MQTT-")).map(|line| {
         let cells = cells(line);
         assert_eq!(cells.len(), 5, "{line}");
@@ -84,7 +85,10 @@ fn tests_cite_their_statements() {
 
 #[test]
 fn no_row_is_blank() {
-    let blank: Vec<String> =
-        rows().into_iter().filter(|row| row.place == "-" || row.test == "-").map(|row| row.statement).collect();
+    let blank: Vec<String> = rows()
+        .into_iter()
+        .filter(|row| row.place == "-" || row.test == "-")
+        .map(|row| row.statement)
+        .collect();
     assert!(blank.len() <= BLANK_ROWS_MAX, "{} rows: {}", blank.len(), blank.join(" "));
 }
