@@ -57,17 +57,36 @@ impl Broker {
         Self::start_with(CONFORMANCE, extra)
     }
 
+    /// Starts the server with its defaults and `extra` arguments.
+    #[expect(dead_code, reason = "for the bad-input scenarios")]
+    pub(crate) fn start_plain(extra: &[&str]) -> Self {
+        Self::run(&[], extra)
+    }
+
     /// Starts the server with a configuration file.
     pub(crate) fn start_with(config: &str, extra: &[&str]) -> Self {
+        Self::run(&["--config", config], extra)
+    }
+
+    fn run(config: &[&str], extra: &[&str]) -> Self {
         let shards = std::env::var("BITSIM_TEST_SHARDS").unwrap_or_else(|_| "2".into());
         let mut command = Command::new("sh");
         command.args(["-c", WRAPPER, "sh", env!("CARGO_BIN_EXE_bitsim"), "serve"]);
-        command.args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--config", config]);
+        command.args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]).args(config);
         if !extra.contains(&"--shards") {
             command.args(["--shards", &shards]);
         }
         command.args(extra).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self::watch(command.spawn().unwrap())
+    }
+
+    /// The foreign broker if there is one, else a private one with `extra` arguments.
+    #[expect(dead_code, reason = "for the bad-input scenarios")]
+    pub(crate) fn for_family(extra: &[&str]) -> Self {
+        match std::env::var("BITSIM_TEST_BROKER") {
+            Ok(at) => Self::elsewhere(&at),
+            Err(_) => Self::start_plain(extra),
+        }
     }
 
     fn elsewhere(at: &str) -> Self {
@@ -118,6 +137,7 @@ impl Broker {
     }
 
     /// Resident memory in KiB, as the kernel counts it.
+    #[expect(dead_code, reason = "for the bad-input scenarios")]
     pub(crate) fn resident_kib(&self) -> u64 {
         let pid = self.pid.expect("the pid of the broker is needed for its memory");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -126,12 +146,14 @@ impl Broker {
     }
 
     /// Sends a signal by number or name, as `kill` takes it.
+    #[expect(dead_code, reason = "for the bad-input scenarios")]
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.pid.unwrap().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
 
     /// Whether the process is still there (and is no zombie).
+    #[expect(dead_code, reason = "for the bad-input scenarios")]
     pub(crate) fn alive(&self) -> bool {
         let Some(pid) = self.pid else { return true };
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
