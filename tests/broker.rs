@@ -58,7 +58,6 @@ impl Broker {
     }
 
     /// Starts the server with its defaults and `extra` arguments.
-    #[expect(dead_code, reason = "for the bad-input scenarios")]
     pub(crate) fn start_plain(extra: &[&str]) -> Self {
         Self::run(&[], extra)
     }
