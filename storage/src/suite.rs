@@ -58,14 +58,16 @@ pub fn run(make: impl FnMut() -> Box<dyn Store>) {
 }
 
 /// Runs all checks and returns those that failed. `patience`: see [`run`], which waits 30 seconds for an answer.
-pub fn failures(mut make: impl FnMut() -> Box<dyn Store>, patience: Duration) -> Vec<Failure> {
-    let mut failed = Vec::new();
-    for check in checks() {
-        let store = make();
-        let outcome = run_one(check, store.as_ref(), patience);
-        failed.extend(outcome.err().map(|reason| Failure { check: check.name, reason }));
-    }
-    failed
+pub fn failures(make: impl FnMut() -> Box<dyn Store>, patience: Duration) -> Vec<Failure> {
+    failing(make, patience).collect()
+}
+
+/// Runs checks as the iterator is asked for the next that fails.
+fn failing(mut make: impl FnMut() -> Box<dyn Store>, patience: Duration) -> impl Iterator<Item = Failure> {
+    checks().filter_map(move |check| {
+        let reason = run_one(check, make().as_ref(), patience).err()?;
+        Some(Failure { check: check.name, reason })
+    })
 }
 
 fn run_one(check: &Check, store: &dyn Store, patience: Duration) -> Outcome {
