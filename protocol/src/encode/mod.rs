@@ -18,6 +18,7 @@ pub use connect::connect;
 pub use publish::{PublishOut, Written, publish, publish_head, publish_len};
 pub use request::{SubscribeOut, UnsubscribeOut, pingreq, pingresp, subscribe, unsubscribe};
 
+use crate::connect::Connect;
 use crate::frame::PACKET_BYTES_MAX;
 use crate::property::put;
 use crate::version::Version;
@@ -29,19 +30,24 @@ pub struct Peer {
     pub version: Version,
     /// The largest packet the peer takes, in bytes.
     pub packet_max: u32,
+    /// Whether reason strings and user properties may be in answers: the Request Problem Information of an MQTT 5 client.
+    /// PUBLISH, CONNACK and DISCONNECT have them in any case [MQTT-3.1.2-29].
+    pub problem_info: bool,
 }
 
 impl Peer {
     /// A peer without a Maximum Packet Size.
     #[must_use]
     pub const fn new(version: Version) -> Self {
-        Self { version, packet_max: PACKET_BYTES_MAX }
+        Self { version, packet_max: PACKET_BYTES_MAX, problem_info: true }
     }
 
-    /// A peer with the Maximum Packet Size of its CONNECT or CONNACK.
+    /// The client that sent `connect`.
     #[must_use]
-    pub fn with_packet_max(version: Version, packet_max: Option<u32>) -> Self {
-        Self { version, packet_max: packet_max.map_or(PACKET_BYTES_MAX, |max| max.min(PACKET_BYTES_MAX)) }
+    pub fn of_connect(connect: &Connect<'_>) -> Self {
+        let properties = &connect.properties;
+        let packet_max = properties.packet_max.unwrap_or(PACKET_BYTES_MAX);
+        Self { version: connect.version, packet_max, problem_info: properties.request_problem_info }
     }
 }
 
@@ -91,7 +97,14 @@ fn properties(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Replaces the one byte at `at` by the variable byte integer `len`, moving what follows if it needs more.
+#[inline]
 fn set_length(out: &mut Vec<u8>, at: usize, len: usize) {
+    if len < 0x80 {
+        if let Some(place) = out.get_mut(at) {
+            *place = len.to_le_bytes()[0];
+        }
+        return;
+    }
     let mut encoded = [0_u8; HEADER_BYTES_MAX];
     let mut rest = len;
     let mut used = 0;
