@@ -111,7 +111,7 @@ pub fn disconnect(peer: Peer, disconnect: &Disconnect<'_>, out: &mut Vec<u8>) ->
 /// [`TooLarge`] if the peer cannot take it even without reason string and user properties.
 pub fn auth(peer: Peer, auth: &Auth<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let first = PacketKind::Auth.first_byte();
-    let said = Said::in_answer(peer, auth.reason_string, auth.user);
+    let said = Said { reason_string: auth.reason_string, user: auth.user };
     let bare = auth.method.is_none() && auth.data.is_none() && said.is_empty();
     // Section 3.15.2.1: Success without properties needs no body.
     if bare && auth.reason == ReasonCode::Success {
@@ -132,7 +132,7 @@ pub fn auth(peer: Peer, auth: &Auth<'_>, out: &mut Vec<u8>) -> Result<(), TooLar
 #[inline]
 fn acknowledgement(kind: PacketKind, peer: Peer, ack: &Ack<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let [high, low] = ack.packet_id.to_be_bytes();
-    let said = Said::in_answer(peer, ack.reason_string, ack.user);
+    let said = Said { reason_string: ack.reason_string, user: ack.user };
     // Section 3.4.2.1: Success without properties is left out.
     let short = !peer.version.is_v5() || (ack.reason == ReasonCode::Success && said.is_empty());
     if short {
@@ -159,7 +159,7 @@ fn subscription_answer(
     out: &mut Vec<u8>,
     codes: impl Fn(&mut Vec<u8>),
 ) -> Result<(), TooLarge> {
-    let said = Said::in_answer(peer, answer.reason_string, answer.user);
+    let said = Said { reason_string: answer.reason_string, user: answer.user };
     said.or_less(out, |out, said| {
         packet(out, kind.first_byte(), peer.packet_max, |out| {
             out.extend_from_slice(&answer.packet_id.to_be_bytes());
@@ -178,13 +178,8 @@ pub(super) struct Said<'a> {
     pub(super) user: UserProperties<'a>,
 }
 
-impl<'a> Said<'a> {
+impl Said<'_> {
     const NOTHING: Self = Self { reason_string: None, user: UserProperties::over(&[]) };
-
-    /// For packets other than PUBLISH, CONNACK and DISCONNECT [MQTT-3.1.2-29].
-    const fn in_answer(peer: Peer, reason_string: Option<&'a str>, user: UserProperties<'a>) -> Self {
-        if peer.problem_info { Self { reason_string, user } } else { Self::NOTHING }
-    }
 
     pub(super) const fn is_empty(&self) -> bool {
         self.reason_string.is_none() && self.user.is_empty()

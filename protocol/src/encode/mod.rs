@@ -4,6 +4,9 @@
 //! was. Reason strings and user properties of answers are left out where the packet would otherwise be over the
 //! receiver's Maximum Packet Size ([MQTT-3.4.2-2], [MQTT-3.4.2-3] and their like).
 //!
+//! A caller gives answers other than PUBLISH, CONNACK and DISCONNECT no reason string and no user property for a client
+//! whose Request Problem Information is 0 [MQTT-3.1.2-29].
+//!
 //! Input is trusted: the caller encodes what it decoded or made by the rules. Strings over 65,535 bytes are cut.
 
 mod answer;
@@ -18,7 +21,6 @@ pub use connect::connect;
 pub use publish::{PublishOut, Written, publish, publish_head, publish_len};
 pub use request::{SubscribeOut, UnsubscribeOut, pingreq, pingresp, subscribe, unsubscribe};
 
-use crate::connect::Connect;
 use crate::frame::PACKET_BYTES_MAX;
 use crate::property::put;
 use crate::version::Version;
@@ -30,24 +32,13 @@ pub struct Peer {
     pub version: Version,
     /// The largest packet the peer takes, in bytes.
     pub packet_max: u32,
-    /// Whether reason strings and user properties may be in answers: the Request Problem Information of an MQTT 5 client.
-    /// PUBLISH, CONNACK and DISCONNECT have them in any case [MQTT-3.1.2-29].
-    pub problem_info: bool,
 }
 
 impl Peer {
     /// A peer without a Maximum Packet Size.
     #[must_use]
     pub const fn new(version: Version) -> Self {
-        Self { version, packet_max: PACKET_BYTES_MAX, problem_info: true }
-    }
-
-    /// The client that sent `connect`.
-    #[must_use]
-    pub fn of_connect(connect: &Connect<'_>) -> Self {
-        let properties = &connect.properties;
-        let packet_max = properties.packet_max.unwrap_or(PACKET_BYTES_MAX);
-        Self { version: connect.version, packet_max, problem_info: properties.request_problem_info }
+        Self { version, packet_max: PACKET_BYTES_MAX }
     }
 }
 
