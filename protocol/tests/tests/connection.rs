@@ -155,7 +155,8 @@ fn an_alias_stands_for_the_topic_it_was_given_last() {
 #[test]
 fn an_alias_above_the_maximum_is_refused() {
     let (mut connection, _) = connected(CONNECT_V5);
-    assert_eq!(topic(&mut connection, "30 [ \"a\" [ 23 0003 ] ]"), Err(Violation::TopicAliasInvalid));
+    let refused = admit(&mut connection, Version::V5, "30 [ \"a\" [ 23 0003 ] ]");
+    assert_eq!(refused, Err(Violation::TopicAliasInvalid));
     assert_eq!(topic(&mut connection, "30 [ \"\" [ 23 FFFF ] ]"), Err(Violation::TopicAliasInvalid));
     assert_eq!(connection.connected().unwrap().alias_bytes(), 0);
 }
