@@ -57,7 +57,8 @@ pub(crate) fn decode(kind: PacketKind, version: Version, body: &[u8]) -> Result<
     Ok(ack)
 }
 
-/// A reason code that a packet of `kind` may carry.
+/// A reason code that a packet of `kind` may carry: [MQTT-3.4.2-1], [MQTT-3.5.2-1], [MQTT-3.6.2-1], [MQTT-3.7.2-1],
+/// [MQTT-3.14.2-1], [MQTT-3.15.2-1].
 pub(crate) fn reason(reader: &mut Reader<'_>, kind: PacketKind) -> Result<ReasonCode, Violation> {
     match ReasonCode::try_from(reader.u8()?) {
         Ok(reason) if reason.allowed_in(kind) => Ok(reason),

@@ -1,4 +1,4 @@
-//! The topic aliases that one client gave to one server, for as long as their connection lives.
+//! The topic aliases that one client gave to one server, for as long as their connection lives [MQTT-3.3.2-7].
 //!
 //! Bounded twice: by the Topic Alias Maximum that the server told the client, and by the bytes of all topics together.
 //! Allocated only once a client uses an alias.

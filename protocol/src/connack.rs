@@ -143,6 +143,7 @@ impl<'a> ConnAckProperties<'a> {
     }
 }
 
+/// [MQTT-3.2.2-8]
 fn v5_reason(code: u8) -> Option<ReasonCode> {
     let reason = ReasonCode::try_from(code).ok()?;
     reason.allowed_in(crate::packet::PacketKind::ConnAck).then_some(reason)

@@ -1,6 +1,6 @@
 //! CONNECT: who the client is, its will, and its terms.
 //!
-//! Whether an empty client identifier is acceptable ([MQTT-3.1.3-7], [MQTT-3.1.3-8]) and whether credentials are good
+//! Whether an empty client identifier is acceptable (MQTT-3.1.3-6 to 3.1.3-8) and whether credentials are good
 //! is the engine's; here the packet is only read.
 
 use crate::frame::Frame;
@@ -140,9 +140,12 @@ pub fn decode_connect<'a>(frame: &Frame<'a>) -> Result<Connect<'a>, Violation> {
     if version.is_v5() {
         properties.read(take_properties(&mut reader)?)?;
     }
+    // From here on the order of [MQTT-3.1.3-1], beginning with the client identifier [MQTT-3.1.3-3] [MQTT-3.1.3-4].
     let client_id = reader.string()?;
+    // [MQTT-3.1.2-9]
     let will = if flags & flag::WILL != 0 { Some(read_will(version, flags, &mut reader)?) } else { None };
-    // MQTT 3.1 lets a client set these flags and leave the fields out.
+    // [MQTT-3.1.2-16] [MQTT-3.1.2-17] [MQTT-3.1.2-18] [MQTT-3.1.2-19] [MQTT-3.1.3-12]. But MQTT 3.1 lets a client set
+    // these flags and leave the fields out.
     let left_out = |reader: &Reader<'_>| version == Version::V31 && reader.is_empty();
     let username =
         if flags & flag::USERNAME == 0 || left_out(&reader) { None } else { Some(reader.string()?) };
@@ -181,7 +184,7 @@ fn check_flags(version: Version, flags: u8) -> Result<(), Violation> {
     if flags & flag::WILL != 0 && flags & flag::WILL_QOS == flag::WILL_QOS {
         return Err(Violation::WillFlags);
     }
-    // 3.1.1: [MQTT-3.1.2-22]. MQTT 5 allows a password alone.
+    // [MQTT-3.1.2-22@3.1.1]. MQTT 5 allows a password alone.
     if !version.is_v5() && flags & flag::PASSWORD != 0 && flags & flag::USERNAME == 0 {
         return Err(Violation::PasswordWithoutUsername);
     }
@@ -193,8 +196,10 @@ fn read_will<'a>(version: Version, flags: u8, reader: &mut Reader<'a>) -> Result
     if version.is_v5() {
         properties.read(take_properties(reader)?)?;
     }
+    // [MQTT-3.1.3-11]
     let topic = will_topic(reader)?;
     let payload = reader.binary()?;
+    // [MQTT-3.1.2-14] [MQTT-3.1.2-15] and the QoS of [MQTT-3.1.2-9]
     let qos = Qos::from_bits(flags >> 3).ok_or(Violation::WillFlags)?;
     Ok(Will { qos, retain: flags & flag::WILL_RETAIN != 0, topic, payload, properties })
 }

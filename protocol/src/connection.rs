@@ -158,14 +158,14 @@ impl Connected {
         if publish.properties.subscription_id_present {
             return Err(Violation::SubscriptionIdFromClient);
         }
-        // [MQTT-3.3.2-9]
+        // [MQTT-3.3.2-9] [MQTT-3.2.2-17]: above the maximum; [MQTT-3.3.2-12]: all below are taken.
         if publish.properties.topic_alias.is_some_and(|alias| alias > self.topic_alias_max) {
             return Err(Violation::TopicAliasInvalid);
         }
         if publish.qos == Qos::AtMostOnce {
             return Ok(Admission::Go);
         }
-        // [MQTT-3.3.4-7] [MQTT-3.3.4-9]
+        // [MQTT-3.3.4-7]
         if self.version.is_v5() && self.unacknowledged >= self.receive_max {
             return Err(Violation::ReceiveMaximumExceeded);
         }
@@ -226,7 +226,7 @@ impl Connected {
     }
 
     const fn admit_auth(&self, auth: &Auth<'_>) -> Result<Admission, Violation> {
-        // [MQTT-4.12.0-6]
+        // [MQTT-4.12.0-6] [MQTT-4.12.0-7]
         if !self.has_auth_method {
             return Err(Violation::AuthUnexpected);
         }

@@ -25,7 +25,7 @@ pub struct Disconnect<'a> {
 }
 
 impl<'a> Disconnect<'a> {
-    /// `reason`, without properties.
+    /// `reason`, without properties: among them the session expiry, which a server never sends [MQTT-3.14.2-2].
     #[must_use]
     pub fn new(reason: ReasonCode) -> Self {
         Self { reason, ..Self::default() }

@@ -35,6 +35,7 @@ pub fn split_frame(bytes: &[u8], packet_max: u32) -> Result<Option<Frame<'_>>, V
         return Err(Violation::PacketTypeReserved);
     }
     let Some((remaining, header)) = remaining_length(after)? else { return Ok(None) };
+    // [MQTT-3.2.2-15]
     if remaining as usize + header > packet_max as usize {
         return Err(Violation::PacketTooLarge);
     }

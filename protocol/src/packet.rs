@@ -137,6 +137,7 @@ impl PacketKind {
             Self::PubRel | Self::Subscribe | Self::Unsubscribe if matches!(version, Version::V31) => {
                 flags & !0b1000 == 0b0010
             }
+            // Among them [MQTT-3.14.1-1] and [MQTT-3.15.1-1].
             _ => flags == self.first_byte() & 0x0F,
         }
     }

@@ -233,7 +233,9 @@ fn value<'a>(id: u8, reader: &mut Reader<'a>, allowed: IdSet) -> Result<Property
     Ok(match id {
         id::PAYLOAD_FORMAT => P::PayloadFormat(boolean(reader)?),
         id::MESSAGE_EXPIRY => P::MessageExpiry(reader.u32()?),
+        // [MQTT-3.3.2-19]
         id::CONTENT_TYPE => P::ContentType(reader.string()?),
+        // [MQTT-3.3.2-13]
         id::RESPONSE_TOPIC => P::ResponseTopic(reader.string()?),
         id::CORRELATION_DATA => P::CorrelationData(reader.binary()?),
         id::SUBSCRIPTION_ID => P::SubscriptionId(nonzero(reader.varint()?)?),
@@ -253,6 +255,7 @@ fn value<'a>(id: u8, reader: &mut Reader<'a>, allowed: IdSet) -> Result<Property
         id::TOPIC_ALIAS => P::TopicAlias(alias(reader.u16()?)?),
         id::QOS_MAX => P::QosMax(boolean(reader)?),
         id::RETAIN_AVAILABLE => P::RetainAvailable(boolean(reader)?),
+        // [MQTT-1.5.7-1]: both halves.
         id::USER => P::User(reader.string()?, reader.string()?),
         id::PACKET_MAX => P::PacketMax(nonzero(reader.u32()?)?),
         id::WILDCARD_AVAILABLE => P::WildcardAvailable(boolean(reader)?),

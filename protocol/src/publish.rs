@@ -113,6 +113,7 @@ pub fn decode_publish<'a>(
         return Err(Violation::DupAtMostOnce);
     }
     let mut reader = Reader::new(frame.body);
+    // [MQTT-3.3.2-1]
     let topic = reader.utf8()?;
     // [MQTT-2.2.1-2] [MQTT-2.2.1-3]
     let packet_id = if qos == Qos::AtMostOnce { 0 } else { reader.packet_id()? };
@@ -130,7 +131,8 @@ pub fn decode_publish<'a>(
     Ok(Publish { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
 }
 
-/// Appends the properties in `raw` that a server passes on, in their order [MQTT-3.3.2-17]: all but Topic Alias, Message
+/// Appends the properties in `raw` that a server passes on, in their order ([MQTT-3.3.2-4], [MQTT-3.3.2-15] to
+/// [MQTT-3.3.2-18], [MQTT-3.3.2-20]; among them [MQTT-3.3.2-16] and [MQTT-3.3.2-17]): all but Topic Alias, Message
 /// Expiry Interval, Subscription Identifier and, in a will, Will Delay Interval. `raw` was decoded before.
 pub fn forwardable_properties(raw: &[u8], out: &mut Vec<u8>) {
     let mut walk = PropertyWalk::lenient(raw);

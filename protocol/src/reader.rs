@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A packet identifier, never 0 [MQTT-2.2.1-3] [MQTT-2.2.1-4].
+    /// A packet identifier, never 0 [MQTT-2.2.1-3].
     #[inline]
     pub(crate) fn packet_id(&mut self) -> Result<u16, Violation> {
         match self.u16()? {

@@ -41,7 +41,7 @@ impl<'a> SubAck<'a> {
         let known = if version.is_v5() {
             allowed(answer.codes, PacketKind::SubAck)
         } else {
-            // MQTT 3.1.1 [MQTT-3.9.3-2]: other codes are reserved.
+            // [MQTT-3.9.3-2@3.1.1]: other codes are reserved.
             answer.codes.iter().all(|code| matches!(code, 0..=2 | 0x80))
         };
         if known { Ok(answer) } else { Err(Violation::ReasonCodeInvalid) }
@@ -71,6 +71,7 @@ impl<'a> SubAck<'a> {
     }
 }
 
+/// [MQTT-3.9.3-2] [MQTT-3.11.3-2]
 fn allowed(codes: &[u8], kind: PacketKind) -> bool {
     codes.iter().all(|&code| ReasonCode::try_from(code).is_ok_and(|reason| reason.allowed_in(kind)))
 }

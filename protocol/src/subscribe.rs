@@ -128,6 +128,7 @@ impl<'a> Subscribe<'a> {
     fn check_filters(&mut self) -> Result<(), Violation> {
         let mut reader = Reader::new(self.payload);
         while !reader.is_empty() {
+            // [MQTT-3.8.3-1]
             let filter = validate_filter(reader.utf8()?, &TopicLimits::MQTT)?;
             let options = SubscribeOptions::from_byte(self.version, reader.u8()?)?;
             // [MQTT-3.8.3-4]

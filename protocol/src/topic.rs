@@ -41,7 +41,7 @@ pub struct Filter<'a> {
 /// Checks the topic name of a PUBLISH or a will.
 ///
 /// # Errors
-/// Empty [MQTT-4.7.3-1], U+0000 [MQTT-4.7.3-2], a wildcard [MQTT-4.7.1-1], or over `limits`.
+/// Empty [MQTT-4.7.3-1], U+0000 [MQTT-4.7.3-2], a wildcard [MQTT-4.7.0-1], or over `limits`.
 #[inline]
 pub fn validate_topic_name(topic: &str, limits: &TopicLimits) -> Result<(), Violation> {
     if topic.is_empty() {

@@ -42,6 +42,7 @@ impl<'a> Unsubscribe<'a> {
         let payload = reader.rest();
         let mut filter_count = 0;
         while !reader.is_empty() {
+            // [MQTT-3.10.3-1]
             validate_filter(reader.utf8()?, &TopicLimits::MQTT)?;
             filter_count += 1;
         }

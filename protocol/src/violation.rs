@@ -55,7 +55,7 @@ violations! {
     LengthNotMinimal "length_not_minimal" MalformedPacket
         "A variable byte integer in more bytes than its value needs [MQTT-1.5.5-1].";
     PacketTooLarge "packet_too_large" PacketTooLarge
-        "A packet over the Maximum Packet Size of its receiver [MQTT-3.1.2-24].";
+        "A packet over the Maximum Packet Size of its receiver [MQTT-3.2.2-15].";
     PacketTypeReserved "packet_type_reserved" MalformedPacket "Packet type 0, or type 15 before MQTT 5.";
     FlagsReserved "flags_reserved" MalformedPacket
         "Fixed header flags other than the specification fixes for the type [MQTT-2.1.3-1].";
@@ -84,7 +84,7 @@ violations! {
     WillFlags "will_flags" MalformedPacket
         "Will QoS or Will Retain without a will, or Will QoS 3 [MQTT-3.1.2-11] [MQTT-3.1.2-12] [MQTT-3.1.2-13].";
     PasswordWithoutUsername "password_without_username" MalformedPacket
-        "MQTT 3.x: a password without a user name (3.1.1: [MQTT-3.1.2-22]).";
+        "MQTT 3.x: a password without a user name [MQTT-3.1.2-22@3.1.1].";
     AuthDataWithoutMethod "auth_data_without_method" ProtocolError
         "Authentication Data without Authentication Method.";
     QosInvalid "qos_invalid" MalformedPacket "QoS 3 [MQTT-3.3.1-4] [MQTT-3.8.3-5].";

@@ -131,6 +131,7 @@ pub fn auth(peer: Peer, auth: &Auth<'_>, out: &mut Vec<u8>) -> Result<(), TooLar
 
 #[inline]
 fn acknowledgement(kind: PacketKind, peer: Peer, ack: &Ack<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    // [MQTT-2.2.1-5]
     let [high, low] = ack.packet_id.to_be_bytes();
     let said = Said { reason_string: ack.reason_string, user: ack.user };
     // Section 3.4.2.1: Success without properties is left out.
@@ -162,6 +163,7 @@ fn subscription_answer(
     let said = Said { reason_string: answer.reason_string, user: answer.user };
     said.or_less(out, |out, said| {
         packet(out, kind.first_byte(), peer.packet_max, |out| {
+            // [MQTT-2.2.1-6]
             out.extend_from_slice(&answer.packet_id.to_be_bytes());
             if peer.version.is_v5() {
                 properties(out, |out| said.put(out));
@@ -192,8 +194,11 @@ impl Said<'_> {
         }
     }
 
-    /// Writes with all of it; if that is too large without user properties; else with nothing of it ([MQTT-3.4.2-2],
-    /// [MQTT-3.4.2-3] and their like for every answer).
+    /// Writes with all of it; if that is too large without user properties; else with nothing of it. Reason string and
+    /// user properties of PUBACK [MQTT-3.4.2-2] [MQTT-3.4.2-3], PUBREC [MQTT-3.5.2-2] [MQTT-3.5.2-3], PUBREL [MQTT-3.6.2-2]
+    /// [MQTT-3.6.2-3], PUBCOMP [MQTT-3.7.2-2] [MQTT-3.7.2-3], SUBACK [MQTT-3.9.2-1] [MQTT-3.9.2-2], UNSUBACK
+    /// [MQTT-3.11.2-1] [MQTT-3.11.2-2], DISCONNECT [MQTT-3.14.2-3] [MQTT-3.14.2-4] and AUTH [MQTT-3.15.2-2]
+    /// [MQTT-3.15.2-3].
     pub(super) fn or_less(
         &self,
         out: &mut Vec<u8>,

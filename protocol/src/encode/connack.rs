@@ -16,7 +16,7 @@ use crate::version::Version;
 /// [MQTT-3.2.2-20]).
 pub fn connack(peer: Peer, connack: &ConnAck<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let first = PacketKind::ConnAck.first_byte();
-    // [MQTT-3.2.2-6]
+    // [MQTT-3.2.2-1] [MQTT-3.2.2-6]
     let present = connack.session_present && connack.reason == ReasonCode::Success;
     if !peer.version.is_v5() {
         let flags = u8::from(present && peer.version == Version::V311);

@@ -5,7 +5,7 @@
 //! receiver's Maximum Packet Size ([MQTT-3.4.2-2], [MQTT-3.4.2-3] and their like).
 //!
 //! A caller gives answers other than PUBLISH, CONNACK and DISCONNECT no reason string and no user property for a client
-//! whose Request Problem Information is 0 [MQTT-3.1.2-29].
+//! whose Request Problem Information is 0 (MQTT-3.1.2-29).
 //!
 //! Input is trusted: the caller encodes what it decoded or made by the rules. Strings over 65,535 bytes are cut.
 
@@ -78,7 +78,7 @@ fn packet(
     Ok(())
 }
 
-/// Appends properties written by `body`, with their length.
+/// Appends properties written by `body`, with their length, which is 0 where there are none [MQTT-2.2.2-1].
 fn properties(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.push(0);

@@ -114,7 +114,7 @@ pub fn publish_head(
 }
 
 fn first_byte(publish: &PublishOut<'_>) -> u8 {
-    // [MQTT-3.3.1-2]
+    // [MQTT-3.3.1-2] [MQTT-4.3.1-1]
     let dup = publish.dup && publish.qos != Qos::AtMostOnce;
     PacketKind::Publish.first_byte()
         | u8::from(dup) << 3

@@ -94,7 +94,7 @@ fn properties_are_passed_on_in_order_without_those_of_the_hop() {
     assert!(!publish.properties.is_forwardable());
 }
 
-/// The delay of a will is not a property of its message [MQTT-3.1.3-9].
+/// The delay of a will is not a property of its message (section 3.1.3.2.2).
 #[test]
 fn will_properties_are_passed_on_without_delay() {
     let sent = bytes("10 [ \"MQTT\" 05 06 0000 [ ] \"c\" [ 18 00000005 03 \"t\" 02 00000009 ] \"w\" \"x\" ]");

@@ -31,7 +31,7 @@ fn lengths_of_each_form_are_read() {
     }
 }
 
-/// [MQTT-3.1.2-24]: the whole packet counts, and its length is enough to refuse it.
+/// [MQTT-3.2.2-15]: the whole packet counts, and its length is enough to refuse it.
 #[test]
 fn a_packet_over_the_maximum_is_refused_before_it_is_there() {
     let packet = packet(200);
