@@ -43,7 +43,9 @@ fn step(connection: &mut Connection, model: &mut Model, source: &mut Source<'_>)
     match source.below(12) {
         0 => connect(connection, model, source),
         1 => {
-            connection.connected().map(|connected| connected.acknowledged());
+            if let Some(connected) = connection.connected() {
+                connected.acknowledged();
+            }
             model.unacknowledged = model.unacknowledged.saturating_sub(1);
         }
         2 if source.chance(8) => {

@@ -95,11 +95,12 @@ impl World {
             _ => {
                 let len = usize::from(source.byte());
                 let bytes = source.take(len);
-                if let Some(hostile) = &mut self.hostile[at] {
-                    if self.shard.is_open(hostile.link) && !self.shard.is_paused(hostile.link) {
-                        hostile.sent.extend_from_slice(bytes);
-                        self.shard.send(hostile.link, bytes);
-                    }
+                if let Some(hostile) = &mut self.hostile[at]
+                    && self.shard.is_open(hostile.link)
+                    && !self.shard.is_paused(hostile.link)
+                {
+                    hostile.sent.extend_from_slice(bytes);
+                    self.shard.send(hostile.link, bytes);
                 }
             }
         }
@@ -122,7 +123,6 @@ impl World {
     /// Other connections keep working.
     fn honest_message(&mut self) {
         let ping = [0xC0, 0];
-        // They live through all the time that passed, if only they had said something: so each comes anew if it was late.
         for (name, slot) in [("subscriber", 10), ("publisher", 11)] {
             let link = if slot == 10 { self.subscriber } else { self.publisher };
             assert!(self.shard.is_open(link), "the {name} was closed");

@@ -1,5 +1,7 @@
 //! Decisions out of a fuzzer's bytes: small numbers, in order, zeros once the bytes are used up.
 
+use std::sync::LazyLock;
+
 /// The bytes, front to back.
 #[derive(Debug)]
 pub struct Source<'a> {
@@ -49,5 +51,13 @@ impl<'a> Source<'a> {
     /// All that is left.
     pub fn rest(self) -> &'a [u8] {
         self.data
+    }
+}
+
+/// Prints a step of a run where `FUZZ_TRACE` asks for it, as `run 0` does: a failing input is then readable.
+pub fn trace(step: impl FnOnce() -> String) {
+    static WANTED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("FUZZ_TRACE").is_some());
+    if *WANTED {
+        eprintln!("{}", step());
     }
 }
