@@ -80,7 +80,6 @@ impl Broker {
     }
 
     /// The foreign broker if there is one, else a private one with `extra` arguments.
-    #[expect(dead_code, reason = "for the bad-input scenarios")]
     pub(crate) fn for_family(extra: &[&str]) -> Self {
         match std::env::var("BITSIM_TEST_BROKER") {
             Ok(at) => Self::elsewhere(&at),
