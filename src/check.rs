@@ -12,6 +12,8 @@ use crate::configuration::Configuration;
 use crate::host;
 use crate::settings::{Inputs, Settings};
 
+/// Descriptors that the broker itself may need.
+const DESCRIPTORS_LEAST: u64 = 64;
 /// Descriptors below which a broker soon has none left.
 const DESCRIPTORS_WISHED: u64 = 65_536;
 /// Memory that rings lock, for each shard.
@@ -88,7 +90,7 @@ pub fn findings(inputs: &Inputs) -> Vec<Finding> {
     findings.push(kernel());
     findings.push(disabled());
     findings.push(memlock(&settings));
-    findings.push(descriptors(&settings));
+    findings.push(descriptors());
     findings.push(backlog(&settings));
     findings.push(cores(&settings));
     findings
@@ -172,18 +174,14 @@ fn memlock(settings: &Settings) -> Finding {
     }
 }
 
-fn descriptors(settings: &Settings) -> Finding {
-    let connections = u64::from(settings.connections.max);
-    let reserve = u64::from(settings.runtime.descriptor_reserve);
-    let wished = if connections == 0 { DESCRIPTORS_WISHED } else { connections.saturating_add(reserve) };
+fn descriptors() -> Finding {
+    let (reserve, wished) = (DESCRIPTORS_LEAST, DESCRIPTORS_WISHED);
     match getrlimit(Resource::Nofile).maximum {
         Some(limit) if limit <= reserve => Finding::other(
             "descriptors",
             format!("at most {limit}"),
             Grade::Bad,
-            format!(
-                "more than `runtime.descriptor_reserve`, {reserve}, are needed: LimitNOFILE= of the unit"
-            ),
+            format!("more than {reserve} are needed: LimitNOFILE= of the unit"),
         ),
         Some(limit) if limit < wished => Finding::other(
             "descriptors",

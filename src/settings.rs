@@ -28,8 +28,8 @@ pub use layer::{Flag, Inputs};
 pub use markdown::manual;
 pub use spec::{Apply, Spec, Unit};
 pub use table::{
-    Access, Admission, Connections, Http, Listener, Log, Login, Packets, Retained, Runtime, Session, Store,
-    TopicClass, Topics,
+    Access, Connections, Http, Listener, Log, Login, Packets, Retained, Runtime, Session, Store, TopicClass,
+    Topics,
 };
 pub use value::Secret;
 
@@ -63,8 +63,6 @@ pub struct Settings {
     pub session: Session,
     /// `[retained]`
     pub retained: Retained,
-    /// `[admission]`
-    pub admission: Admission,
     /// `[log]`
     pub log: Log,
 }
@@ -84,7 +82,6 @@ impl Default for Settings {
             packets: Packets::default(),
             session: Session::default(),
             retained: Retained::default(),
-            admission: Admission::default(),
             log: Log::default(),
         }
     }
@@ -126,7 +123,6 @@ impl Settings {
             Packets::SPECS,
             Session::SPECS,
             Retained::SPECS,
-            Admission::SPECS,
             Log::SPECS,
         ]
         .concat()
@@ -146,7 +142,6 @@ impl Settings {
             "packets" => self.packets.show(spec.name),
             "session" => self.session.show(spec.name),
             "retained" => self.retained.show(spec.name),
-            "admission" => self.admission.show(spec.name),
             "log" => self.log.show(spec.name),
             _ => return None,
         })
@@ -164,7 +159,6 @@ impl Settings {
             "packets" => self.packets.set(spec.name, text),
             "session" => self.session.set(spec.name, text),
             "retained" => self.retained.set(spec.name, text),
-            "admission" => self.admission.set(spec.name, text),
             "log" => self.log.set(spec.name, text),
             _ => Err(value::Rejected),
         }
@@ -202,7 +196,6 @@ impl Settings {
             "packets" => self.packets.copy(spec.name, &from.packets),
             "session" => self.session.copy(spec.name, &from.session),
             "retained" => self.retained.copy(spec.name, &from.retained),
-            "admission" => self.admission.copy(spec.name, &from.admission),
             "log" => self.log.copy(spec.name, &from.log),
             _ => {}
         }

@@ -64,8 +64,6 @@ pub struct Limits {
     pub lane_items_max: u32,
     /// Mail of one lane to one shard: bytes.
     pub lane_bytes_max: u32,
-    /// Unread messages of one durable session in one log.
-    pub backlog_messages_max: u64,
     /// Publishes of one connection per second; 0: no limit. Above it reading pauses.
     pub publish_rate_max: u32,
     /// A publisher whose message the store could not take is closed after this time.
@@ -106,7 +104,6 @@ impl Default for Limits {
             retain_available: true,
             lane_items_max: 16_384,
             lane_bytes_max: 16 << 20,
-            backlog_messages_max: 1_000_000,
             publish_rate_max: 0,
             store_refusal_ms: 30_000,
             never_durable: Vec::new(),

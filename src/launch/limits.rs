@@ -38,7 +38,6 @@ pub(super) fn limits(settings: &Settings) -> Limits {
             settings.runtime.lane_first_items_max.max(settings.runtime.lane_second_items_max),
         ),
         lane_bytes_max: clamp(settings.runtime.lane_first_bytes_max),
-        backlog_messages_max: session.backlog_messages,
         publish_rate_max: connections.publish_rate,
         store_refusal_ms: connections.publish_pause_secs_max * 1000,
         never_durable: settings

@@ -96,9 +96,7 @@ fn store(settings: &Settings, errors: &mut Vec<SettingError>) {
 }
 
 fn order(settings: &Settings, errors: &mut Vec<SettingError>) {
-    let connections = &settings.connections;
     let login = &settings.login;
-    let admission = &settings.admission;
     let largest = u64::from(settings.packets.bytes_max);
     let pairs = [
         ("login.backoff_secs_min", login.backoff_secs_min, "login.backoff_secs_max", login.backoff_secs_max),
@@ -108,26 +106,7 @@ fn order(settings: &Settings, errors: &mut Vec<SettingError>) {
             "login.queue_max",
             as_u64(login.queue_max),
         ),
-        (
-            "connections.connect_timeout_pressure_secs",
-            connections.connect_timeout_pressure_secs,
-            "connections.connect_timeout_secs",
-            connections.connect_timeout_secs,
-        ),
         ("topics.bytes_max", u64::from(settings.topics.bytes_max), "packets.bytes_max", largest),
-        (
-            "admission.memory_pause_bytes",
-            admission.memory_pause_bytes,
-            "admission.memory_refuse_bytes",
-            if admission.memory_refuse_bytes == 0 { u64::MAX } else { admission.memory_refuse_bytes },
-        ),
-        ("retained.per_user_max", settings.retained.per_user_max, "retained.max", settings.retained.max),
-        (
-            "retained.per_user_bytes_max",
-            settings.retained.per_user_bytes_max,
-            "retained.bytes_max",
-            settings.retained.bytes_max,
-        ),
         (
             "topics.home_levels",
             u64::from(settings.topics.home_levels),

@@ -62,18 +62,12 @@ section! {
         min_wait_us: u32 = 0, Micros, Some((0, 10_000)), Reload;
         "Length of the queue of connections not yet accepted, per listener."
         listen_backlog: u32 = 4_096, Count, Some((1, 65_535)), Restart;
-        "Bytes one connection may have processed in one turn of its shard."
-        turn_bytes_max: usize = 256 * KIB, Bytes, Some((4_096, 64 << 20)), Reload;
         "Batches waiting in a shard's first lane (publish, subscribe, store requests); beyond it, the sockets that feed it are paused."
         lane_first_items_max: usize = 1_024, Count, Some((16, 1_048_576)), Restart;
         "Bytes waiting in that lane."
         lane_first_bytes_max: usize = 16 * MIB, Bytes, Some((65_536, 4 << 30)), Restart;
         "Batches waiting in a shard's second lane (forwards and answers); beyond it, forwards collapse."
         lane_second_items_max: usize = 4_096, Count, Some((16, 1_048_576)), Restart;
-        "Bytes waiting in that lane."
-        lane_second_bytes_max: usize = 64 * MIB, Bytes, Some((65_536, 4 << 30)), Restart;
-        "Descriptors kept free for the store and for administration; accepting pauses when only they are left."
-        descriptor_reserve: u32 = 64, Count, Some((16, 65_536)), Reload;
         "Time from SIGTERM to the end, in which clients are told and outboxes are flushed."
         shutdown_secs: u64 = 30, Seconds, Some((1, 600)), Reload;
     }
@@ -150,22 +144,10 @@ section! {
 section! {
     /// Connections before and after log-in.
     Connections = "connections" {
-        "Connections in all; 0 for as many as there are descriptors."
-        max: u32 = 0, Count, Some((0, 100_000_000)), Reload;
         "Time from accept to the last byte of CONNECT, in all."
         connect_timeout_secs: u64 = 10, Seconds, Some((1, 300)), Reload;
-        "The same while half of `connections.half_open_max` is in use."
-        connect_timeout_pressure_secs: u64 = 5, Seconds, Some((1, 300)), Reload;
-        "Connections whose CONNECT is not complete, in all; beyond it, new ones are closed."
-        half_open_max: u32 = 10_000, Count, Some((1, 10_000_000)), Reload;
         "Largest CONNECT packet."
         prelogin_bytes_max: usize = 64 * KIB, Bytes, Some((1_024, 1 << 20)), Reload;
-        "New connections of one address, and of one IPv6 /64; loopback is exempt; 0 for any number."
-        rate_per_address: u32 = 200, PerSecond, Some((0, 1_000_000)), Reload;
-        "How many may come at once before that rate holds."
-        rate_burst: u32 = 2_000, Count, Some((1, 10_000_000)), Reload;
-        "Addresses whose rate is remembered."
-        rate_entries_max: usize = 65_536, Count, Some((16, 16_777_216)), Restart;
         "Longest keep-alive of an MQTT 5 client; who asks for more, or for none, gets this as Server Keep Alive; 0 for no limit."
         keep_alive_secs_max: u16 = 300, Seconds, Some((0, 65_535)), Reload;
         "An MQTT 3 client that asked for no keep-alive is closed after this silence; 0 for never."
@@ -176,8 +158,6 @@ section! {
         held_bytes_max: usize = 64 * KIB, Bytes, Some((4_096, 16 << 20)), Reload;
         "Messages a client may publish; 0 for any number. Beyond it, reading pauses."
         publish_rate: u32 = 0, PerSecond, Some((0, 100_000_000)), Reload;
-        "Bytes a client may publish; 0 for any number. Beyond it, reading pauses."
-        publish_bytes_rate: u64 = 0, BytesPerSecond, Some((0, 1 << 40)), Reload;
         "A client paused this long by its rate is closed (MQTT 5: 0x97)."
         publish_pause_secs_max: u64 = 30, Seconds, Some((1, 3_600)), Reload;
     }
@@ -190,8 +170,6 @@ section! {
         bytes_max: u32 = 1 << 20, Bytes, Some((1_024, 268_435_460)), Reload;
         "Receive Maximum told to MQTT 5 clients: QoS 1 and 2 messages of one client not yet acknowledged. MQTT 3 clients are paused at it."
         receive_max: u16 = 1_024, Count, Some((1, 65_535)), Reload;
-        "Bytes of such messages of one client; beyond it, reading pauses."
-        receive_bytes_max: usize = 8 * MIB, Bytes, Some((65_536, 1 << 30)), Reload;
         "QoS 1 and 2 messages sent to an MQTT 5 client and not acknowledged; its own Receive Maximum holds if lower."
         inflight_max: u16 = 1_024, Count, Some((1, 65_535)), Reload;
         "The same for MQTT 3 clients, which cannot say a number of their own."
@@ -208,8 +186,6 @@ section! {
         alias_in_bytes_max: usize = 16 * KIB, Bytes, Some((1_024, 64 << 20)), Reload;
         "Aliases we set to one MQTT 5 client; its own Topic Alias Maximum holds if lower; 0 for none."
         alias_out_max: u16 = 10, Count, Some((0, 65_535)), Reload;
-        "Bytes of topic names behind those."
-        alias_out_bytes_max: usize = 4 * KIB, Bytes, Some((1_024, 64 << 20)), Reload;
     }
 }
 
@@ -224,12 +200,6 @@ section! {
         queue_messages_max: u32 = 1_000, Count, Some((1, 10_000_000)), Reload;
         "Bytes of those."
         queue_bytes_max: usize = 8 * MIB, Bytes, Some((4_096, 4 << 30)), Reload;
-        "Unread messages that a durable session may hold in logs; beyond it, its oldest are passed over."
-        backlog_messages: u64 = 1_000_000, Count, Some((1, 1 << 40)), Reload;
-        "Bytes of those."
-        backlog_bytes: u64 = 256 << 20, Bytes, Some((65_536, 1 << 50)), Reload;
-        "Sessions in all, connected or not; 0 for any number."
-        max: u32 = 0, Count, Some((0, 1_000_000_000)), Reload;
     }
 }
 
@@ -242,22 +212,6 @@ section! {
         max: u64 = 10_000_000, Count, Some((0, 1 << 40)), Reload;
         "Bytes of those, topic names included."
         bytes_max: u64 = 1 << 30, Bytes, Some((0, 1 << 50)), Reload;
-        "Retained messages set by one account; all anonymous clients count as one."
-        per_user_max: u64 = 1_000_000, Count, Some((0, 1 << 40)), Reload;
-        "Bytes of those."
-        per_user_bytes_max: u64 = 256 << 20, Bytes, Some((0, 1 << 50)), Reload;
-    }
-}
-
-section! {
-    /// When new work is refused because the broker has too much already.
-    Admission = "admission" {
-        "A shard whose loop lags more than this accepts no connections; 0 for off."
-        lag_ms_max: u32 = 500, Millis, Some((0, 60_000)), Reload;
-        "Memory of the process at which publishers are paused; 0 for 80 % of what the machine or the control group has."
-        memory_pause_bytes: u64 = 0, Bytes, Some((0, 1 << 50)), Reload;
-        "Memory of the process at which connections are refused; 0 for 90 %."
-        memory_refuse_bytes: u64 = 0, Bytes, Some((0, 1 << 50)), Reload;
     }
 }
 
