@@ -40,7 +40,7 @@ impl Engine {
             .and_then(|s| s.outbound.as_mut())
             .and_then(|o| o.find(ack.packet_id).and_then(|i| o.get_mut(i)));
         let Some(entry) = entry else {
-            // [MQTT-4.13.1-?]: v5 has a word for it.
+            // Section 3.6.2.1 of MQTT 5: there is a reason code for it.
             return self.send_pubrel(id, ack.packet_id, ReasonCode::PacketIdentifierNotFound);
         };
         match entry.stage {

@@ -40,7 +40,7 @@ impl RouteCache {
 /// Frames encoded for one message, by what distinguishes them.
 #[derive(Debug, Default)]
 pub(crate) struct EncodeCache {
-    kinds: Vec<(Version, Qos, bool, usize, usize, Option<usize>)>,
+    kinds: Vec<(Version, Qos, bool, usize, usize)>,
     bytes: Vec<u8>,
 }
 
@@ -161,7 +161,11 @@ impl Engine {
         }
         let link = session.link;
         if link == NONE {
-            return self.keep_for_absent(at, message, qos);
+            // QoS 1 and 2 on a topic without log (`durable = "never"`): nothing is kept.
+            if qos != Qos::AtMostOnce {
+                self.counters.drop(Drop::Away);
+            }
+            return;
         }
         if !self.access.allows_everything() && !self.may(at, Action::Read, message.view().topic) {
             return self.counters.drop(Drop::NotAllowed);
@@ -173,13 +177,6 @@ impl Engine {
         let ids =
             if id == 0 { Vec::new() } else { group.iter().map(|g| g.1.id).filter(|id| *id != 0).collect() };
         self.deliver_live(now, at, message, How { qos, retain, ids, shared: None });
-    }
-
-    /// QoS 1 and 2 of a durable session that is away, on a topic without log (`durable = "never"`): nothing is kept.
-    fn keep_for_absent(&mut self, _at: u32, _message: &Incoming<'_>, qos: Qos) {
-        if qos != Qos::AtMostOnce {
-            self.counters.drop(Drop::NotAllowed);
-        }
     }
 
     /// The frequent case: copied into the outbox, or dropped at its bound.
@@ -367,7 +364,7 @@ impl Engine {
         let known =
             self.cache.kinds.iter().find(|k| k.0 == version && k.1 == out.qos && k.2 == out.retain).copied();
         let (start, end) = match known {
-            Some((_, _, _, start, end, _)) => (start, end),
+            Some((_, _, _, start, end)) => (start, end),
             None => {
                 let publish = PublishOut {
                     version,
@@ -387,7 +384,7 @@ impl Engine {
                     return self.counters.drop(Drop::TooLarge);
                 }
                 let end = self.cache.bytes.len();
-                self.cache.kinds.push((version, out.qos, out.retain, start, end, None));
+                self.cache.kinds.push((version, out.qos, out.retain, start, end));
                 (start, end)
             }
         };

@@ -77,7 +77,7 @@ pub enum Input<'a> {
     Totals(Box<crate::sys::Totals>),
     /// Time passed: at or after `next_deadline`.
     Tick,
-    /// Shut down: v5 links get DISCONNECT 0x8B, all links close, wills are not sent [MQTT-3.1.2-8 does not apply: 0x8B is sent by us].
+    /// Shut down: v5 links get DISCONNECT 0x8B, all links close, and wills are not sent: it is the broker that leaves.
     Drain,
 }
 

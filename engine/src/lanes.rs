@@ -1,8 +1,8 @@
 //! Mail on its way to other shards: the rules of the two lanes, without the queues themselves.
 //!
 //! Each lane to each shard is bounded in items and bytes. A full first lane pauses the links that fill it, and opens them when it
-//! has been taken; items without a link always fit (there are at most a few per session). A full second lane drops QoS 0, pauses the
-//! links that fill it, and stops this shard from taking first-hop mail.
+//! has been taken; items without a link always fit (there are at most a few per session). A full second lane drops QoS 0,
+//! pauses the links of this shard that publish into it, and stops this shard from taking first-hop mail.
 
 use crate::identity::{LinkId, ShardId};
 use crate::mail::{Lane, Mail, MailBatch};
@@ -86,6 +86,17 @@ impl Lanes {
         if full { Posted::Full } else { Posted::Kept }
     }
 
+    /// Notes that `link` waits until a second lane that is full has been taken. False: none is full.
+    pub(crate) fn wait_for_second(&mut self, link: LinkId) -> bool {
+        let (items_max, bytes_max) = (self.items_max, self.bytes_max);
+        let full = self.to.iter_mut().find(|pair| pair.second.full(items_max, bytes_max));
+        let Some(pair) = full else { return false };
+        if pair.second.paused.last() != Some(&link) {
+            pair.second.paused.push(link);
+        }
+        true
+    }
+
     /// Whether a second lane is over its bound: then no first-hop mail is taken.
     pub(crate) fn second_full(&self) -> bool {
         self.to.iter().any(|pair| pair.second.full(self.items_max, self.bytes_max))
@@ -153,5 +164,42 @@ impl Queue {
 
     fn full(&self, items_max: u32, bytes_max: u32) -> bool {
         self.items.len() >= items_max as usize || self.bytes >= bytes_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::SessionUid;
+    use crate::message::{Message, MessageRef, NEVER};
+    use std::sync::Arc;
+
+    fn forward(qos: Qos) -> Mail {
+        let view = MessageRef {
+            topic: "a",
+            properties: &[],
+            payload: &[],
+            qos,
+            retain: false,
+            expires_at: NEVER,
+            publisher: SessionUid(0),
+        };
+        Mail::Forward { message: Arc::new(Message::new(&view)), place: None }
+    }
+
+    #[test]
+    fn a_full_second_lane_drops_qos_0_and_holds_the_publishers_until_it_is_taken() {
+        let (to, link) = (ShardId(1), LinkId { slot: 7, generation: 1 });
+        let mut lanes = Lanes::new(2, 2, u32::MAX);
+        assert_eq!(lanes.post_second(to, forward(Qos::AtLeastOnce)), Posted::Kept);
+        assert!(!lanes.wait_for_second(link) && !lanes.second_full());
+        lanes.post_second(to, forward(Qos::AtLeastOnce));
+        assert!(lanes.second_full());
+        assert_eq!(lanes.post_second(to, forward(Qos::AtMostOnce)), Posted::Dropped);
+        assert_eq!(lanes.post_second(to, forward(Qos::AtLeastOnce)), Posted::Full, "QoS 1 is never dropped");
+        assert!(lanes.wait_for_second(link));
+        let mut resumed = Vec::new();
+        assert_eq!(lanes.take(to, Lane::Second, &mut resumed).map(|b| b.items.len()), Some(3));
+        assert_eq!((resumed, lanes.second_full()), (vec![link], false));
     }
 }

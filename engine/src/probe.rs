@@ -16,8 +16,8 @@ pub enum Drop {
     Expired,
     /// QoS 0 between shards, and the lane is full.
     LaneFull,
-    /// Passed over because a durable session's backlog is at its quota.
-    Backlog,
+    /// For a durable session that is away, on a topic without log.
+    Away,
     /// The reader may not read the topic.
     NotAllowed,
     /// A retained message over the count or byte limit: delivered live, not kept.
@@ -34,7 +34,7 @@ impl Drop {
         Drop::TooLarge,
         Drop::Expired,
         Drop::LaneFull,
-        Drop::Backlog,
+        Drop::Away,
         Drop::NotAllowed,
         Drop::RetainedFull,
         Drop::GroupFull,
@@ -48,7 +48,7 @@ impl Drop {
             Drop::TooLarge => "packet_too_large",
             Drop::Expired => "expired",
             Drop::LaneFull => "lane_full",
-            Drop::Backlog => "backlog",
+            Drop::Away => "away",
             Drop::NotAllowed => "not_allowed",
             Drop::RetainedFull => "retained_full",
             Drop::GroupFull => "group_full",

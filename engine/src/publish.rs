@@ -139,6 +139,10 @@ impl Engine {
             session.received.get_or_insert_default().set(publish.packet_id, false);
         }
         let routed = self.publish(now, &origin, &mut Incoming::borrowed(view));
+        // What this shard forwards waits in a bounded lane; whoever fills it waits too.
+        if self.slots.shards() > 1 && self.lanes.wait_for_second(id) {
+            self.pause(id, Pause::Lane);
+        }
         self.scratch = properties;
         if publish.qos != Qos::AtMostOnce {
             self.answer(now, &origin, routed);
@@ -245,7 +249,7 @@ impl Engine {
             return Routed::Later;
         }
         let reached = self.fan_out(now, message, None);
-        // [MQTT-3.3.5-?]: v5 may be told that nobody wanted it.
+        // Section 3.4.2.1 of MQTT 5: a client may be told that nobody wanted it.
         let reason = if reached { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
         if written && qos != Qos::AtMostOnce && origin.packet_id != 0 {
             self.release(Release::Publish { origin: *origin, reason });

@@ -136,7 +136,6 @@ impl Engine {
     ) {
         let (messages, next) = self.retained_page(now, filter, after, until);
         self.post_second(from, Mail::RetainedPage { fetch, messages, next });
-        let _ = now;
     }
 
     /// A page came: it is delivered, and the next one asked for when there is room.
