@@ -1,11 +1,12 @@
 //! `bitsim check`: is the configuration right, and is this machine fit; if not, what to change.
 //!
-//! Looks and reports, changes nothing. What only the ring can find out (operations, the wake test) is handed in by
-//! the caller as more findings.
+//! Looks and reports, changes nothing that outlives it. What only a ring can find out is asked of one: whether the
+//! kernel offers every operation, and whether a sleeping thread is woken by a socket, by another thread and by a timer.
 
 use std::fmt::Write as _;
 use std::fs;
 
+use bitsim_ring::{ProbeError, WakeError, WakeReport};
 use rustix::process::{Resource, getrlimit};
 
 use crate::configuration::Configuration;
@@ -20,6 +21,10 @@ const DESCRIPTORS_WISHED: u64 = 65_536;
 const MEMLOCK_BYTES_PER_SHARD: u64 = 512 << 10;
 /// The oldest kernel.
 const KERNEL_MIN: (u32, u32) = (6, 1);
+/// Times that each source wakes a sleeping ring: some kernels lose only later wake-ups.
+const WAKE_ROUNDS: u32 = 8;
+/// A slower wake-up says that the machine is busy, or that its clock or its cores sleep deeply.
+const WAKE_MS_WISHED: u128 = 50;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +69,7 @@ impl Finding {
     }
 }
 
-/// Looks at everything that needs no ring.
+/// Looks at everything.
 #[must_use]
 pub fn findings(inputs: &Inputs) -> Vec<Finding> {
     let (settings, mut findings) = match Configuration::load(inputs) {
@@ -93,6 +98,11 @@ pub fn findings(inputs: &Inputs) -> Vec<Finding> {
     findings.push(descriptors());
     findings.push(backlog(&settings));
     findings.push(cores(&settings));
+    let ring = bitsim_ring::probe();
+    findings.push(grade_ring(ring));
+    if ring.is_ok() {
+        findings.push(grade_wakes(bitsim_ring::wake_self_test(WAKE_ROUNDS)));
+    }
     findings
 }
 
@@ -231,9 +241,119 @@ fn cores(settings: &Settings) -> Finding {
     Finding::good("cores", found)
 }
 
+fn grade_ring(probed: Result<(), ProbeError>) -> Finding {
+    let Err(error) = probed else { return Finding::good("ring", "every operation is there") };
+    let found = match error {
+        ProbeError::KernelTooOld { major, minor } => format!("this is Linux {major}.{minor}"),
+        ProbeError::Missing => "the kernel has no io_uring, or a filter of system calls hides it".to_owned(),
+        ProbeError::DisabledBySysctl { level } => format!("kernel.io_uring_disabled = {level}"),
+        ProbeError::Forbidden => "io_uring is forbidden to this process".to_owned(),
+        ProbeError::MemlockTooSmall { bytes } => format!("{bytes} bytes of memory may be locked"),
+        ProbeError::OperationMissing { operation } => format!("io_uring has no {operation}"),
+        ProbeError::Ring(error) => error.to_string(),
+    };
+    let advice = match error {
+        ProbeError::KernelTooOld { .. } | ProbeError::OperationMissing { .. } => {
+            "run a kernel of Linux 6.1 or newer that leaves no part of io_uring out"
+        }
+        ProbeError::Missing | ProbeError::Forbidden => {
+            "in a container, allow io_uring_setup, io_uring_enter and io_uring_register in its seccomp profile; \
+             elsewhere, use a kernel built with CONFIG_IO_URING and look for a rule of the security module"
+        }
+        ProbeError::DisabledBySysctl { level: 1 } => {
+            "`sysctl kernel.io_uring_disabled=0`, or add the server's group as kernel.io_uring_group"
+        }
+        ProbeError::DisabledBySysctl { .. } => "`sysctl kernel.io_uring_disabled=0`",
+        ProbeError::MemlockTooSmall { .. } => {
+            "allow more locked memory: LimitMEMLOCK= of the unit, or `ulimit -l`"
+        }
+        ProbeError::Ring(_) => {
+            "allow more locked memory (LimitMEMLOCK=) and more descriptors (LimitNOFILE=); if that does not help, \
+             use another kernel"
+        }
+    };
+    Finding::other("ring", found, Grade::Bad, advice)
+}
+
+fn grade_wakes(tested: Result<WakeReport, WakeError>) -> Finding {
+    match tested {
+        Ok(report) if report.worst.as_millis() > WAKE_MS_WISHED => Finding::other(
+            "wake-ups",
+            format!("none lost, but one took {} ms", report.worst.as_millis()),
+            Grade::Poor,
+            "the machine is busy or its cores sleep deeply: give the server cores of its own, and use the \
+             performance governor",
+        ),
+        Ok(report) => Finding::good(
+            "wake-ups",
+            format!(
+                "none of {} for each source lost, the slowest took {} us",
+                report.rounds,
+                report.worst.as_micros()
+            ),
+        ),
+        Err(WakeError::Lost { source, round }) => Finding::other(
+            "wake-ups",
+            format!("a sleeping ring was not woken: {source:?}, round {round}"),
+            Grade::Bad,
+            "this kernel loses wake-ups of io_uring and clients would wait for ever: use another kernel, Linux 6.1 \
+             or newer of a distribution and not an emulation of one",
+        ),
+        Err(WakeError::Ring(error)) => Finding::other(
+            "wake-ups",
+            error.to_string(),
+            Grade::Bad,
+            "allow more locked memory (LimitMEMLOCK=) and more descriptors (LimitNOFILE=)",
+        ),
+        Err(WakeError::Setup) => Finding::other(
+            "wake-ups",
+            "no thread or pair of sockets could be made",
+            Grade::Bad,
+            "allow more threads (TasksMax= of the unit, `ulimit -u`) and more descriptors (LimitNOFILE=)",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bitsim_ring::WakeSource;
+    use std::time::Duration;
+
+    #[test]
+    fn a_ring_that_fails_is_bad_and_says_what_to_change() {
+        for (error, change) in [
+            (ProbeError::KernelTooOld { major: 5, minor: 15 }, "6.1"),
+            (ProbeError::Missing, "seccomp"),
+            (ProbeError::Forbidden, "seccomp"),
+            (ProbeError::DisabledBySysctl { level: 1 }, "io_uring_group"),
+            (ProbeError::DisabledBySysctl { level: 2 }, "io_uring_disabled=0"),
+            (ProbeError::MemlockTooSmall { bytes: 64 }, "LimitMEMLOCK="),
+            (ProbeError::OperationMissing { operation: "send" }, "kernel"),
+        ] {
+            let finding = grade_ring(Err(error));
+            assert!(finding.grade == Grade::Bad && finding.advice.contains(change), "{finding:?}");
+        }
+        assert_eq!(grade_ring(Ok(())).grade, Grade::Good);
+    }
+
+    #[test]
+    fn wake_ups_lost_are_bad_and_slow_ones_poor() {
+        let lost = grade_wakes(Err(WakeError::Lost { source: WakeSource::Timer, round: 1 }));
+        assert!(lost.grade == Grade::Bad && lost.found.contains("Timer"), "{lost:?}");
+        assert_eq!(grade_wakes(Err(WakeError::Setup)).grade, Grade::Bad);
+        let worst = |ms| grade_wakes(Ok(WakeReport { rounds: 8, worst: Duration::from_millis(ms) })).grade;
+        assert_eq!((worst(1), worst(900)), (Grade::Good, Grade::Poor));
+    }
+
+    #[test]
+    fn this_machine_is_asked_for_a_ring_and_its_wake_ups() {
+        let found = findings(&Inputs::default());
+        for what in ["ring", "wake-ups"] {
+            let of = found.iter().find(|finding| finding.what == what);
+            assert!(of.is_some_and(|finding| finding.grade < Grade::Bad), "{what}: {found:?}");
+        }
+    }
     use crate::settings::Flag;
 
     #[test]

@@ -22,7 +22,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-pub use choice::{Anonymous, Durable, LogFormat, LogLevel};
+pub use choice::{Anonymous, Durable, LogFormat, LogLevel, RefusedFilter};
 pub use error::{Rejected, SettingError, Source};
 pub use layer::{Flag, Inputs};
 pub use markdown::manual;

@@ -1,6 +1,6 @@
 //! Statements about SUBSCRIBE, SUBACK, UNSUBSCRIBE and UNSUBACK (sections 3.8 to 3.11).
 
-use crate::broker;
+use crate::broker::{self, Broker};
 use crate::packet::{self, Publish, field, frame, prop_byte, prop_user, prop_varint};
 use crate::peer::{Peer, forget};
 use crate::refusal::{self, MALFORMED};
@@ -134,6 +134,21 @@ fn denied_filter_is_refused_alone() {
         assert_eq!(peer.delivery().text(), "m");
         peer.publish("test/nosubscribe", 0, "m");
         peer.quiet();
+    }
+}
+
+/// `access.refused_filter` decides on what MQTT 5 clients are told; 3.1.1 has one failure code.
+///
+/// [MQTT-3.9.3-2] [MQTT-3.9.3-2@3.1.1]
+#[test]
+fn refused_filter_is_told_as_the_setting_says() {
+    for (said, code) in [("not-authorized", 0x87), ("unspecified", 0x80)] {
+        let broker = Broker::start(&["--set", &format!("access.refused_filter={said}")]);
+        for (version, code) in [(4, 0x80), (5, code)] {
+            let mut peer = Peer::clean(broker.mqtt, version, "told");
+            peer.send(&packet::subscribe(version, 1, &[("test/nosubscribe", 2)]));
+            assert_eq!(peer.expect(packet::SUBACK).reasons(version), [code], "{said}, version {version}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What one shard bounds, as plain numbers. The settings (keys, defaults, bounds, documentation) are declared in the server binary;
 //! a value of this type is replaced as a whole on a reload.
 
-use bitsim_protocol::TopicLimits;
+use bitsim_protocol::{ReasonCode, TopicLimits};
 
 /// Limits and choices of an engine. Sizes are bytes, times are in the unit of the name.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct Limits {
     pub qos_max: u8,
     /// Whether RETAIN is accepted.
     pub retain_available: bool,
+    /// What SUBACK says of a filter that the access rules refuse; a failure code.
+    pub refused_filter: ReasonCode,
     /// Mail of one lane to one shard: items.
     pub lane_items_max: u32,
     /// Mail of one lane to one shard: bytes.
@@ -102,6 +104,7 @@ impl Default for Limits {
             short_wildcards_max: 100_000,
             qos_max: 2,
             retain_available: true,
+            refused_filter: ReasonCode::NotAuthorized,
             lane_items_max: 16_384,
             lane_bytes_max: 16 << 20,
             publish_rate_max: 0,

@@ -118,14 +118,14 @@ impl Engine {
         let refused = self.subscribe_policy(at, text, filter);
         let Some(pending) = self.subscribes.get_mut(request) else { return };
         let index = u16::try_from(pending.items.len()).unwrap_or(u16::MAX);
-        if let Some(reason) = refused {
+        if let Some(refusal) = refused {
+            let reason = match refusal {
+                Refusal::Access => self.limits.refused_filter,
+                _ => ReasonCode::QuotaExceeded,
+            };
             item.code = reason as u8;
             pending.items.push(item);
-            return self.counters.refuse(if reason == ReasonCode::NotAuthorized {
-                Refusal::Access
-            } else {
-                Refusal::Quota
-            });
+            return self.counters.refuse(refusal);
         }
         let sub = Sub { options: Options::pack(options, granted), id };
         if let Some(share) = filter.share {
@@ -164,9 +164,9 @@ impl Engine {
         self.tell_homes(filter.filter, request, index, interest, first);
     }
 
-    fn subscribe_policy(&mut self, at: u32, text: &str, filter: &Filter<'_>) -> Option<ReasonCode> {
+    fn subscribe_policy(&mut self, at: u32, text: &str, filter: &Filter<'_>) -> Option<Refusal> {
         if !self.may(at, Action::Subscribe, filter.filter) {
-            return Some(ReasonCode::NotAuthorized);
+            return Some(Refusal::Access);
         }
         let session = self.sessions.get(at)?;
         let known = match filter.share {
@@ -176,12 +176,12 @@ impl Engine {
             ),
         };
         if !known && session.subscriptions.len() >= self.limits.subscriptions_max as usize {
-            return Some(ReasonCode::QuotaExceeded);
+            return Some(Refusal::Quota);
         }
         let short = filter.has_wildcard
             && home_of_filter(filter.filter, self.home_levels, self.slot_key) == FilterHome::Everywhere;
         if short && !known && self.filters.wildcard_filters() >= self.limits.short_wildcards_max as usize {
-            return Some(ReasonCode::QuotaExceeded);
+            return Some(Refusal::Quota);
         }
         None
     }

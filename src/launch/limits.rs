@@ -1,8 +1,8 @@
 //! Settings as the engine's limits.
 
-use crate::settings::{Durable, Settings};
+use crate::settings::{Durable, RefusedFilter, Settings};
 use bitsim_engine::limits::Limits;
-use bitsim_protocol::TopicLimits;
+use bitsim_protocol::{ReasonCode, TopicLimits};
 
 /// Bounds of lanes are per pair of shards.
 pub(super) fn limits(settings: &Settings) -> Limits {
@@ -34,6 +34,10 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         short_wildcards_max: settings.topics.short_wildcards_max,
         qos_max: packets.qos_max,
         retain_available: settings.retained.available,
+        refused_filter: match settings.access.refused_filter {
+            RefusedFilter::NotAuthorized => ReasonCode::NotAuthorized,
+            RefusedFilter::Unspecified => ReasonCode::UnspecifiedError,
+        },
         lane_items_max: clamp(
             settings.runtime.lane_first_items_max.max(settings.runtime.lane_second_items_max),
         ),

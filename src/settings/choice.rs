@@ -20,6 +20,15 @@ pub enum Durable {
     Never,
 }
 
+/// What SUBACK says of a filter that the access rules refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedFilter {
+    /// Not authorized, 0x87.
+    NotAuthorized,
+    /// Unspecified error, 0x80.
+    Unspecified,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::choice::{Anonymous, Durable, LogFormat, LogLevel};
+use super::choice::{Anonymous, Durable, LogFormat, LogLevel, RefusedFilter};
 use super::spec::section;
 use super::value::Secret;
 
@@ -138,6 +138,8 @@ section! {
         file: Option<PathBuf> = None, None, None, Reload;
         "Access rules in the configuration itself, as the lines of the file would be."
         rules: Vec<String> = Vec::new(), None, None, Reload;
+        "What SUBACK tells an MQTT 5 client of a filter that the rules refuse: `not-authorized` (0x87), or `unspecified` (0x80), which does not say why. MQTT 3.1.1 knows 0x80 alone."
+        refused_filter: RefusedFilter = RefusedFilter::NotAuthorized, None, None, Reload;
     }
 }
 

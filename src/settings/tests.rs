@@ -7,7 +7,8 @@ use bitsim_engine::access::{Action, Identity};
 
 use super::spec::Section;
 use super::{
-    Anonymous, Apply, Durable, Flag, Inputs, Listener, Rejected, Settings, Source, TopicClass, Unit, manual,
+    Anonymous, Apply, Durable, Flag, Inputs, Listener, RefusedFilter, Rejected, Settings, Source, TopicClass,
+    Unit, manual,
 };
 
 /// A configuration file that is removed at the end of the test.
@@ -315,6 +316,7 @@ fn the_files_we_ship_are_valid() {
     assert_eq!((settings.topics.bytes_max, settings.topics.levels_max), (65_535, 128));
     assert_eq!((settings.connections.keep_alive_secs_max, settings.packets.receive_max), (60, 20));
     assert!(settings.packets.alias_in_max >= 10);
+    assert_eq!(settings.access.refused_filter, RefusedFilter::Unspecified);
     let who = Identity { username: None, client_id: "c" };
     let may = |filter| conformance.access.may(&who, Action::Subscribe, filter);
     assert!(!may("test/nosubscribe") && may("test/+") && may("#") && may("$SYS/#") && may("TopicA/B"));

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use super::choice::{Anonymous, Durable, LogFormat, LogLevel};
+use super::choice::{Anonymous, Durable, LogFormat, LogLevel, RefusedFilter};
 
 /// A value as it was given.
 #[derive(Clone, Debug)]
@@ -255,6 +255,8 @@ macro_rules! choice {
 choice!(Anonymous, "\"auto\", \"allow\" or \"deny\"",
     "auto" => Anonymous::Auto, "allow" => Anonymous::Allow, "deny" => Anonymous::Deny);
 choice!(Durable, "\"auto\" or \"never\"", "auto" => Durable::Auto, "never" => Durable::Never);
+choice!(RefusedFilter, "\"not-authorized\" or \"unspecified\"",
+    "not-authorized" => RefusedFilter::NotAuthorized, "unspecified" => RefusedFilter::Unspecified);
 choice!(LogFormat, "\"text\" or \"json\"", "text" => LogFormat::Text, "json" => LogFormat::Json);
 choice!(LogLevel, "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
     "error" => LogLevel::Error, "warn" => LogLevel::Warn, "info" => LogLevel::Info,
