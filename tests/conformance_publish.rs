@@ -339,6 +339,23 @@ fn server_uses_aliases_only_as_far_as_the_client_allows() {
     }
 }
 
+/// A message that was too large for the client has set no alias.
+///
+/// [MQTT-3.1.2-24] [MQTT-3.1.2-25] [MQTT-3.3.2-8]
+#[test]
+fn message_too_large_for_the_client_sets_no_alias() {
+    let limits = [prop_u32(0x27, 120), prop_u16(0x22, 5)].concat();
+    let connect = Connect::new(5, "alias-too-large").property(limits);
+    let mut subscriber = Peer::connect(broker::at(), &connect).0;
+    subscriber.subscribe("publish/alias-too-large", 1);
+    let mut publisher = Peer::clean(broker::at(), 5, "alias-too-large-pub");
+    for payload in [&"x".repeat(200), "small"] {
+        publisher.publish("publish/alias-too-large", 0, payload);
+    }
+    let got = subscriber.delivery();
+    assert_eq!((got.topic.as_str(), got.text().as_ref()), ("publish/alias-too-large", "small"));
+}
+
 /// [MQTT-3.3.2-13] [MQTT-3.3.2-14] [MQTT-3.3.2-19] [MQTT-1.5.7-1] [MQTT-3.3.4-6]
 #[test]
 fn wrong_publish_properties_close() {

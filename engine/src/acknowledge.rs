@@ -111,6 +111,7 @@ impl Engine {
     pub(crate) fn pubrel(&mut self, now: Now, id: LinkId, ack: &Ack<'_>) {
         let Some(at) = self.links.get(id).map(|l| l.session) else { return };
         let Some(session) = self.sessions.get_mut(at) else { return };
+        // The identifier is free for a new message [MQTT-4.3.3-12]; whether the old one has expired is not asked [MQTT-4.3.3-13].
         let known = session.received.as_mut().is_some_and(|r| r.remove(ack.packet_id));
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         if known && session.stored {
@@ -141,7 +142,7 @@ impl Engine {
         }
     }
 
-    /// A message is finished, whatever the client said of it.
+    /// A message is finished, whatever the client said of it [MQTT-4.4.0-2]; a group hands it to nobody else [MQTT-4.8.2-6].
     pub(crate) fn finish_entry(&mut self, now: Now, at: u32, packet_id: u16) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let Some(source) =
@@ -180,6 +181,7 @@ impl Engine {
             for entry in outbound.entries_mut() {
                 let qos = if entry.stage == Stage::Puback { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
                 match (&entry.source, entry.stage) {
+                    // [MQTT-4.3.3-6]
                     (_, Stage::Pubcomp) => {
                         if let Some(id) = self.links.id(slot) {
                             self.send_pubrel(id, entry.packet_id, ReasonCode::Success);

@@ -127,6 +127,7 @@ impl Engine {
                 self.refuse(link, ReasonCode::ServerUnavailable);
             }
             Release::Subscribed { request } => self.subscribe_failed(now, request),
+            // [MQTT-4.8.0-2@3.1.1]
             Release::Unsubscribed { link, .. } | Release::Pubcomp { link, .. } => {
                 self.counters.refuse(Refusal::Store);
                 self.close_link(now, link, Some(ReasonCode::UnspecifiedError));

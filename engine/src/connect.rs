@@ -44,6 +44,7 @@ impl Engine {
         link.version = connect.version;
         link.request_problem_info = connect.properties.request_problem_info;
         link.packet_max = connect.properties.packet_max.unwrap_or(u32::MAX);
+        // [MQTT-3.1.2-26] [MQTT-3.1.2-27] [MQTT-3.3.2-11]: absent is 0, and then no alias is used.
         link.alias_out_max = connect.properties.topic_alias_max.min(self.limits.alias_out_max);
         if let Err(violation) = link.connection.connect(&connect, &terms) {
             return self.violated(now, id, violation);
@@ -57,12 +58,12 @@ impl Engine {
 
     /// What can be refused without knowing who it is.
     fn judge(&mut self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
-        // Enhanced authentication is not offered [MQTT-4.12.0-1].
+        // Enhanced authentication is not offered [MQTT-4.12.0-1], so no AUTH is ever sent [MQTT-4.12.0-2].
         if connect.properties.auth_method.is_some() {
             self.counters.refuse(Refusal::Unsupported);
             return Err(ReasonCode::BadAuthenticationMethod);
         }
-        // [MQTT-3.1.3-8]: an empty client id asks for a clean session before 5.
+        // An empty client id asks for a clean session before 5: [MQTT-3.1.3-7@3.1.1] [MQTT-3.1.3-8@3.1.1]; of [MQTT-3.1.3-8] the code.
         if connect.client_id.is_empty()
             && (connect.version == Version::V31 || connect.version == Version::V311 && !connect.clean_start)
         {
@@ -95,6 +96,7 @@ impl Engine {
     fn ask_who(&mut self, now: Now, id: LinkId, connect: &Connect<'_>) {
         let assigned = connect.client_id.is_empty();
         let Some(namespace) = self.links.get(id).map(|l| l.meta.namespace) else { return };
+        // Any identifier a client chose is taken [MQTT-3.1.3-5]; one chosen for it is used like its own [MQTT-3.1.3-7].
         let client_id: Box<str> =
             if assigned { self.assign_client_id(namespace) } else { connect.client_id.into() };
         let (inflight, inflight_v3) = (self.limits.inflight_max, self.limits.inflight_max_v3);
@@ -121,6 +123,7 @@ impl Engine {
             keep_alive_secs: connect.keep_alive_secs,
             expiry_secs,
             asked_expiry_secs: if v5 { connect.properties.session_expiry_secs } else { expiry_secs },
+            // [MQTT-4.9.0-1]
             receive_max: if v5 { connect.properties.receive_max.min(inflight) } else { inflight_v3 },
             will: connect.will.as_ref().map(|will| Box::new(own_will(will))),
             session_present: false,
@@ -177,6 +180,7 @@ impl Engine {
         let mut pending = pending;
         let namespace = link.meta.namespace;
         let account = pending.request.username.clone();
+        // [MQTT-3.1.3-2]
         let found = self.sessions.find(namespace, &pending.request.client_id);
         if let Some(at) = found {
             // A session is taken over by its own account only.
@@ -192,11 +196,14 @@ impl Engine {
             Some(at) => at,
             None => {
                 if let Some(at) = found {
+                    // [MQTT-3.1.4-4]
                     self.end_session(now, at);
                 }
+                // [MQTT-3.1.2-6]
                 self.make_session(namespace, &pending.request.client_id, account, pending.expiry_secs)
             }
         };
+        // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
         pending.session_present = kept.is_some();
         let will = pending.will.take();
         let timer = {
@@ -204,6 +211,7 @@ impl Engine {
             session.link = id.slot;
             session.away_since_ms = 0;
             session.expiry_secs = pending.expiry_secs;
+            // It is published when the link is lost, and only then. [MQTT-3.1.2-7]
             session.will = will;
             session.timer.take()
         };
@@ -277,11 +285,13 @@ impl Engine {
         if link.generation != id.generation {
             return;
         }
+        // Live from here on: there is no second CONNACK [MQTT-3.2.0-2].
         let LinkState::Pending(pending) = std::mem::replace(&mut link.state, LinkState::Live) else { return };
         let asked = pending.keep_alive_secs;
         let v5 = link.version.is_v5();
         let granted = match (v5, limits.server_keep_alive_secs, limits.keep_alive_max_secs) {
             (false, _, _) => asked,
+            // [MQTT-3.2.2-22]
             (true, 0, 0) => asked,
             (true, 0, cap) => {
                 if asked == 0 || asked > cap {
@@ -293,14 +303,17 @@ impl Engine {
             (true, own, _) => own,
         };
         link.keep_alive_secs = granted;
+        // [MQTT-3.1.4-5]; Response Information is never part of it [MQTT-3.1.2-28].
         let mut connack = ConnAck::refusal(ReasonCode::Success);
         connack.session_present = pending.session_present;
         let properties = &mut connack.properties;
         properties.receive_max = limits.receive_max;
+        // [MQTT-3.2.2-9]
         properties.qos_max = Qos::try_from(limits.qos_max).unwrap_or(Qos::ExactlyOnce);
         properties.retain_available = limits.retain_available;
         properties.packet_max = Some(limits.packet_bytes_max);
         properties.topic_alias_max = limits.alias_in_max;
+        // [MQTT-3.1.3-7]
         properties.assigned_client_id = pending.assigned.then_some(&*pending.request.client_id);
         properties.session_expiry_secs =
             Some(pending.expiry_secs).filter(|secs| *secs != pending.asked_expiry_secs);
@@ -320,7 +333,7 @@ impl Engine {
         self.resume(now, id, Pause::Opening);
     }
 
-    /// CONNACK with a reason of 0x80 or above, then the end.
+    /// CONNACK with a reason of 0x80 or above, then the end [MQTT-3.1.4-2] [MQTT-4.12.0-4].
     pub(crate) fn refuse(&mut self, id: LinkId, reason: ReasonCode) {
         let Some(link) = self.links.outbox(id.slot) else { return };
         let peer = Peer { version: link.version, packet_max: link.packet_max };
@@ -397,6 +410,7 @@ impl Engine {
     /// A session without link: its will or its end may be due.
     pub(crate) fn away_timer(&mut self, now: Now, at: u32) {
         let Some(session) = self.sessions.get_mut(at) else { return };
+        // While it is connected nothing of it ends [MQTT-4.1.0-1].
         if session.link != NONE {
             return;
         }
@@ -409,6 +423,7 @@ impl Engine {
         }
         let Some(session) = self.sessions.get(at) else { return };
         // [MQTT-3.1.2-23]: the session is kept until its expiry, and not longer.
+        // [MQTT-4.1.0-2]
         if session.ends_at_ms <= now.monotonic_ms {
             return self.end_session(now, at);
         }

@@ -83,6 +83,7 @@ impl Engine {
         self.cache.kinds.clear();
         self.cache.bytes.clear();
         let alone = route.entries.len() == 1;
+        // [MQTT-4.5.0-1]
         for group in route.entries.chunk_by(|a, b| a.0 == b.0) {
             let Some((subscriber, _)) = group.first() else { continue };
             if subscriber & GROUP != 0 {
@@ -108,6 +109,7 @@ impl Engine {
         }
         route.entries.clear();
         let mut filters = 0;
+        // [MQTT-3.3.2-3]
         self.filters.for_each_match(topic, &mut |_, entries| {
             filters += 1;
             route.entries.extend(entries.iter().map(|e| (e.key, e.value)));
@@ -145,6 +147,7 @@ impl Engine {
                 continue;
             }
             any = true;
+            // [MQTT-3.3.4-2]
             qos = qos.max(sub.options.qos());
             as_published |= sub.options.retain_as_published();
             id |= sub.id;
@@ -152,6 +155,7 @@ impl Engine {
         if !any {
             return;
         }
+        // [MQTT-3.8.4-8]
         let qos = qos.min(message.view().qos);
         if qos != Qos::AtMostOnce
             && durable
@@ -170,6 +174,7 @@ impl Engine {
         if !self.access.allows_everything() && !self.may(at, Action::Read, message.view().topic) {
             return self.counters.drop(Drop::NotAllowed);
         }
+        // [MQTT-3.3.1-12]
         let retain = as_published && message.view().retain;
         if qos == Qos::AtMostOnce && id == 0 {
             return self.send_qos0(now, link, message.view(), retain, alone);
@@ -216,10 +221,13 @@ impl Engine {
             return self.shared_done(&how);
         }
         let (window, queued) = (link.receive_max, link.queued());
+        // A full window holds back PUBLISH above QoS 0 and nothing else [MQTT-3.3.4-9] [MQTT-3.3.4-10] [MQTT-4.9.0-2] [MQTT-4.9.0-3]; nobody overtakes the
+        // queue [MQTT-4.6.0-5].
         let room = link.is_live() && queued < self.limits.outbox_bytes_max as usize;
         let outbound = session.outbound();
         if room && outbound.queue.is_empty() && outbound.unfinished() < window && outbound.span() < SPAN_MAX {
             let packet_id = outbound.allot();
+            // Unacknowledged until this comes [MQTT-4.3.3-3].
             let stage = if how.qos == Qos::AtLeastOnce { Stage::Puback } else { Stage::Pubrec };
             let source = match (&how.shared, keep) {
                 (Some((group, handle)), _) => Source::Shared(message.share(), group.clone(), *handle),
@@ -227,6 +235,7 @@ impl Engine {
                 (None, false) => Source::Gone,
             };
             outbound.push(Entry { packet_id, stage, source, retain: how.retain });
+            // Not the publisher's DUP: [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
             let out = Out { qos: how.qos, packet_id, dup: false, retain: how.retain, ids: &how.ids };
             if !self.write_publish(now, slot, message.view(), out) {
                 // [MQTT-3.1.2-25]: as if it had been delivered.
@@ -309,11 +318,12 @@ impl Engine {
     pub(crate) fn write_publish(&mut self, now: Now, slot: u32, view: &MessageRef<'_>, out: Out<'_>) -> bool {
         let message_expiry = if view.expires_at == NEVER {
             None
+        // [MQTT-3.3.2-5]
         } else if view.expires_at <= now.monotonic_ms && !out.dup {
             self.counters.drop(Drop::Expired);
             return false;
         } else {
-            // What was sent once is not taken back by its expiry.
+            // What was sent once is not taken back by its expiry [MQTT-4.3.3-7].
             u32::try_from(view.expires_at.saturating_sub(now.monotonic_ms).div_ceil(1000)).ok()
         };
         let Some(link) = self.links.outbox(slot) else { return false };
@@ -332,13 +342,11 @@ impl Engine {
         };
         if link.alias_out_max > 0 {
             let max = link.alias_out_max;
-            let aliases = &mut link.extras().aliases_out;
+            let aliases = &link.extras().aliases_out;
             match aliases.get(view.topic) {
                 Some(alias) => (publish.topic, publish.topic_alias) = ("", Some(*alias)),
                 None if aliases.len() < usize::from(max) => {
-                    let alias = u16::try_from(aliases.len() + 1).unwrap_or(max);
-                    aliases.insert(view.topic.into(), alias);
-                    publish.topic_alias = Some(alias);
+                    publish.topic_alias = Some(u16::try_from(aliases.len() + 1).unwrap_or(max));
                 }
                 None => {}
             }
@@ -347,6 +355,10 @@ impl Engine {
         let packet_max = link.packet_max;
         match encode::publish(&publish, packet_max, &mut link.out) {
             Ok(written) => {
+                // Set only by a packet that leaves: the client knows no alias of one that was too large.
+                if let Some(alias) = publish.topic_alias.filter(|_| !publish.topic.is_empty()) {
+                    link.extras().aliases_out.insert(view.topic.into(), alias);
+                }
                 self.sent_one(out.qos, written.total);
                 true
             }

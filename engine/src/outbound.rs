@@ -85,7 +85,7 @@ impl Outbound {
         self.entries.len()
     }
 
-    /// A free packet identifier, never 0 [MQTT-2.2.1-3]. Identifiers rise from the first entry to the last and the
+    /// A free packet identifier, never 0 [MQTT-2.2.1-3] [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]. Identifiers rise from the first entry to the last and the
     /// span is bounded, so the one after the last is free.
     pub(crate) fn allot(&mut self) -> u16 {
         debug_assert!(self.entries.len() < SPAN_MAX);

@@ -91,6 +91,7 @@ impl Engine {
         let at = link.session;
         let Some(session) = self.sessions.get(at) else { return };
         let (uid, durable) = (session.uid, session.durable());
+        // Identifiers of QoS 1 are not remembered: after PUBACK they name a new message [MQTT-4.3.2-5].
         if publish.qos == Qos::ExactlyOnce
             && let Some(acknowledged) = session.received.as_ref().and_then(|r| r.state(publish.packet_id))
         {
@@ -190,7 +191,7 @@ impl Engine {
     }
 
     /// Policy says no. v5 is told in the acknowledgement; before 5 there is no way to say it, so the message is
-    /// acknowledged and dropped. [MQTT-3.3.5-2]
+    /// acknowledged and dropped [MQTT-3.3.5-2@3.1.1].
     fn refuse_publish(&mut self, now: Now, id: LinkId, publish: &Publish<'_>, reason: ReasonCode) {
         let v5 = self.links.get(id).is_some_and(|l| l.version.is_v5());
         // [MQTT-3.2.2-14]: retained where it is not supported.
@@ -220,6 +221,7 @@ impl Engine {
     /// Takes a message to its home, which may be this shard.
     pub(crate) fn publish(&mut self, now: Now, origin: &Origin, message: &mut Incoming<'_>) -> Routed {
         if self.slots.shards() > 1 {
+            // One shard orders all messages of a topic [MQTT-4.6.0-6].
             let home = self.shard_of(self.slot_of(message.view().topic));
             if home != self.shard {
                 let link = (origin.packet_id != 0 || origin.session.0 != 0).then_some(origin.link);
@@ -466,9 +468,11 @@ impl Engine {
         let Some(link) = self.links.outbox(id.slot) else { return };
         let reason = ack.ready.unwrap_or(ReasonCode::Success);
         let peer = Peer { version: link.version, packet_max: link.packet_max };
+        // No reason string and no user properties, wanted or not [MQTT-3.1.2-29].
         let answer = Ack::new(ack.packet_id, reason);
         let at = link.session;
         let refused = reason as u8 >= 0x80;
+        // [MQTT-3.3.4-1]
         if ack.qos == Qos::AtLeastOnce {
             // [MQTT-4.3.2-4]
             let _ = encode::puback(peer, &answer, &mut link.out);
@@ -487,6 +491,7 @@ impl Engine {
             && let Some(session) = self.sessions.get_mut(at)
             && let Some(received) = session.received.as_mut()
         {
+            // The identifier may name a new message [MQTT-4.3.3-9].
             if refused {
                 received.remove(ack.packet_id);
             } else {

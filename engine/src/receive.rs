@@ -31,7 +31,7 @@ impl Engine {
         }
     }
 
-    /// Bytes of a link, cut anywhere.
+    /// Bytes of a link in their order, cut anywhere [MQTT-4.2.0-1].
     pub(crate) fn received(&mut self, now: Now, id: LinkId, bytes: &[u8]) {
         self.counters.bytes_in += bytes.len() as u64;
         let Some(link) = self.links.get_mut(id) else { return };
@@ -169,7 +169,7 @@ impl Engine {
                 }
             }
             Packet::Disconnect(disconnect) => self.disconnected(now, id, disconnect),
-            // No method was accepted at CONNECT, so `admit` has refused it [MQTT-4.12.0-6].
+            // No method was accepted at CONNECT, so `admit` has refused it [MQTT-4.12.0-6] [MQTT-4.12.1-2].
             Packet::Auth(_) => self.violated(now, id, Violation::AuthUnexpected),
             Packet::Connect(_)
             | Packet::ConnAck(_)
@@ -232,7 +232,7 @@ impl Engine {
         }
     }
 
-    /// The peer broke the protocol: it is told so in the way of its version, and closed.
+    /// The peer broke the protocol: it is told so in the way of its version, and closed [MQTT-4.13.1-1].
     pub(crate) fn violated(&mut self, now: Now, id: LinkId, violation: Violation) {
         self.counters.violate(violation);
         let Some(link) = self.links.get(id) else { return };
@@ -268,6 +268,7 @@ impl Engine {
             let _ = encode::disconnect(peer, &Disconnect::new(reason), &mut link.out);
         }
         self.link_ends(now, id, reason == Some(ReasonCode::ServerShuttingDown));
+        // Whoever sends DISCONNECT closes, and whatever the reason, said or not, it is the end [MQTT-3.14.4-2] [MQTT-4.13.2-1].
         self.finish_link(id);
     }
 
@@ -276,6 +277,7 @@ impl Engine {
         self.cancel_link_timer(id);
         if let Some(link) = self.links.get_mut(id) {
             link.state = LinkState::Closing;
+            // Nothing that still comes is processed [MQTT-3.1.4-6].
             link.connection = Connection::Closed;
             (link.part, link.extras, link.session) = (Vec::new(), None, NONE);
             self.links.live = self.links.live.saturating_sub(1);

@@ -291,6 +291,7 @@ impl Engine {
             // It left meanwhile: `ShareLeave` is on its way and brings the message back.
             return;
         };
+        // [MQTT-4.8.2-3]
         let qos = message.qos.min(sub.options.qos());
         if link == NONE {
             if let Some(s) = self.sessions.get_mut(at).filter(|_| qos != Qos::AtMostOnce) {
@@ -311,6 +312,7 @@ impl Engine {
         }
         let retain = sub.options.retain_as_published() && message.retain;
         let ids = if sub.id == 0 { Vec::new() } else { vec![sub.id] };
+        // [MQTT-3.3.4-5]
         let how = How { qos, retain, ids, shared: (handle != 0).then_some((group, handle)) };
         self.deliver_live(now, at, &mut Incoming::shared(message), how);
     }

@@ -93,6 +93,7 @@ impl Engine {
         let request = self.subscribes.insert(pending);
         let ident = subscribe.subscription_id.unwrap_or(0);
         for (text, options) in subscribe.filters() {
+            // [MQTT-3.8.4-5]
             let Ok(filter) = validate_filter(text, &self.limits.topic) else { continue };
             self.subscribe_one(at, request, text, &filter, options, ident);
         }
@@ -112,6 +113,7 @@ impl Engine {
         options: SubscribeOptions,
         id: u32,
     ) {
+        // [MQTT-3.2.2-10] [MQTT-3.8.4-7]
         let granted = options.qos.min(Qos::try_from(self.limits.qos_max).unwrap_or(Qos::ExactlyOnce));
         let mut item =
             Item { filter: filter.filter.into(), code: granted as u8, fetch: false, homes: Vec::new() };
@@ -300,7 +302,7 @@ impl Engine {
     /// SUBACK [MQTT-3.8.4-1], [MQTT-3.8.4-2], then the retained messages.
     pub(crate) fn subscribed(&mut self, now: Now, request: u32) {
         let Some(pending) = self.subscribes.take(request) else { return };
-        // [MQTT-3.8.4-6]: one code per filter, in order.
+        // [MQTT-3.8.4-6], [MQTT-3.9.3-1]: one code per filter, in order.
         let codes: Vec<u8> = pending.items.iter().map(|i| i.code).collect();
         if self.links.get(pending.link).is_none_or(|l| l.session != pending.session) {
             return;
@@ -332,6 +334,7 @@ impl Engine {
             if let Err(violation) = validate_filter(text, &self.limits.topic) {
                 return self.violated(now, id, violation);
             }
+            // [MQTT-3.10.4-6]
             let found = match text.strip_prefix("$share/") {
                 Some(name) => Some(FilterRef::Shared(name.into())),
                 None => self.filters.find(text).map(FilterRef::Own),
@@ -339,6 +342,7 @@ impl Engine {
             let taken = found.and_then(|filter| {
                 let session = self.sessions.get_mut(at)?;
                 let i = session.subscriptions.iter().position(|s| s.filter == filter)?;
+                // [MQTT-3.10.4-2]
                 Some(session.subscriptions.remove(i))
             });
             codes
@@ -359,7 +363,7 @@ impl Engine {
         self.cursors_soon(now);
     }
 
-    /// UNSUBACK [MQTT-3.11.3-1].
+    /// UNSUBACK [MQTT-3.11.3-1], also if nothing was deleted [MQTT-3.10.4-5].
     pub(crate) fn send_unsuback(&mut self, id: LinkId, packet_id: u16, codes: &[u8]) {
         if self.links.get(id).is_none() {
             return;
@@ -386,7 +390,7 @@ impl Engine {
         if let Some(log) = &subscription.log
             && let Some(reader) = session.readers.as_mut().and_then(|r| r.get_mut(log.0))
         {
-            // What was forwarded so far is still delivered.
+            // What was forwarded so far is still delivered [MQTT-3.10.4-3].
             reader.end = Some(reader.forwarded.max(reader.position.saturating_sub(1)));
             reader.dirty = true;
             changed = true;

@@ -104,7 +104,7 @@ impl Engine {
         }
     }
 
-    /// [MQTT-3.1.2-22], [MQTT-3.1.2-24]: one and a half keep-alives without a packet close the link. While we pause a link its
+    /// [MQTT-3.1.2-22], [MQTT-3.1.2-24@3.1.1]: one and a half keep-alives without a packet close the link. While we pause a link its
     /// keep-alive stands still.
     fn check_keep_alive(&mut self, now: Now, slot: u32) {
         let idle_secs = self.limits.idle_timeout_secs;
