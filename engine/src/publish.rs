@@ -8,7 +8,7 @@ use crate::commit::Release;
 use crate::engine::Engine;
 use crate::home::{Retained, slot_key};
 use crate::identity::{LinkId, SessionUid, ShardId};
-use crate::link::{Pause, PendingAck};
+use crate::link::{NONE, Pause, PendingAck};
 use crate::mail::{Mail, Origin, Place, PublishOutcome};
 use crate::message::{Incoming, Message, MessageRef, NEVER};
 use crate::probe::{Drop, Refusal};
@@ -414,21 +414,20 @@ impl Engine {
             PublishOutcome::NotStored => return self.not_stored(now, origin),
         };
         // A session that came back on another link waits for the same answer there.
-        let link = match self.links.get(origin.link) {
-            Some(_) => origin.link,
-            None => {
-                let Some(session) =
-                    self.sessions.by_uid(origin.session).and_then(|at| self.sessions.get_mut(at))
-                else {
-                    return;
-                };
-                if origin.qos == Qos::ExactlyOnce {
-                    session.received.get_or_insert_default().set(origin.packet_id, true);
-                }
-                let Some(id) = self.links.id(session.link) else { return };
-                id
+        let on_link = self.links.get(origin.link).map(|l| l.session).filter(|at| *at != NONE);
+        let Some(at) = on_link.or_else(|| self.sessions.by_uid(origin.session)) else { return };
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        // Settled now, not when PUBREC leaves: that may wait behind another answer on a link that ends before, and the next link
+        // would wait for an answer that has come.
+        if origin.qos == Qos::ExactlyOnce {
+            let received = session.received.get_or_insert_default();
+            if reason as u8 >= 0x80 {
+                received.remove(origin.packet_id);
+            } else {
+                received.set(origin.packet_id, true);
             }
-        };
+        }
+        let Some(link) = self.links.id(session.link) else { return };
         if let Some(extras) = self.links.get_mut(link).and_then(|l| l.extras.as_mut())
             && let Some(ack) = extras
                 .acks

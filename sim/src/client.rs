@@ -13,7 +13,12 @@ use bitsim_protocol::{
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub(crate) const TOPICS: [&str; 7] = ["t/0", "t/1", "t/0/a", "u/0", "s/0", "s/1", SECRET];
-const FILTERS: [&str; 7] = ["t/0", "t/1", "t/+", "t/#", "+/0", "$share/g/s/+", "$share/h/s/0"];
+/// By client: filters of one session do not overlap, but for shared ones.
+const FILTERS: [[&str; 4]; 3] = [
+    ["t/0", "t/1", "u/0", "$share/g/s/+"],
+    ["t/#", "u/+", "$share/h/s/0", "$share/g/s/+"],
+    ["t/+", "t/0/a", "u/#", "$share/h/s/0"],
+];
 const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 /// Identifiers that a client has unfinished at most.
 const UNFINISHED_MAX: usize = 16;
@@ -80,7 +85,13 @@ impl Client {
     }
 
     /// Its CONNECT. `clean`: nothing shall be left of its session afterwards.
-    pub(crate) fn connect(&mut self, clean: bool, will: bool, dice: &mut Dice, oracle: &mut Oracle) -> Vec<u8> {
+    pub(crate) fn connect(
+        &mut self,
+        clean: bool,
+        will: bool,
+        dice: &mut Dice,
+        oracle: &mut Oracle,
+    ) -> Vec<u8> {
         // Who does not know what the broker has of its session begins anew.
         let start = clean || self.uncertain || self.always_clean;
         self.durable = !clean && (!start || self.version.is_v5()) && !self.always_clean;
@@ -138,7 +149,7 @@ impl Client {
         let line = match dice.below(12) {
             0 | 1 => self.subscribe(dice, oracle, &mut out),
             2 => {
-                let filter = dice.pick(&FILTERS);
+                let filter = dice.pick(&FILTERS[self.at % FILTERS.len()]);
                 self.unsubscribe(filter, oracle, &mut out);
                 format!("unsubscribes from {filter}")
             }
@@ -156,7 +167,8 @@ impl Client {
     }
 
     fn subscribe(&mut self, dice: &mut Dice, oracle: &mut Oracle, out: &mut Vec<u8>) -> String {
-        let (filter, qos, packet_id) = (dice.pick(&FILTERS), dice.pick(&QOS), self.id());
+        let (filter, packet_id) = (dice.pick(&FILTERS[self.at % FILTERS.len()]), self.id());
+        let qos = QOS[(self.at + filter.len()) % QOS.len()];
         oracle.asks(self.at, filter, qos);
         self.subscribing.insert(packet_id, (filter.to_owned(), qos));
         let filters = [(filter, SubscribeOptions::at(qos))];

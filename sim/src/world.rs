@@ -170,9 +170,15 @@ impl World {
         }
         self.rest()?;
         self.oracle.settled()?;
-        for client in &self.clients {
+        for (at, client) in self.clients.iter().enumerate() {
             if client.online && !client.unfinished().is_empty() {
-                return Err(format!("{} never got an answer for {:?}", client.name, client.unfinished()));
+                let wire = self.wires.values().find(|wire| wire.owner == at);
+                let state = wire.map(|w| (w.paused, w.closed, w.to_broker.len()));
+                return Err(format!(
+                    "{} never got an answer for {:?}; its link (paused, closed, unread): {state:?}",
+                    client.name,
+                    client.unfinished()
+                ));
             }
         }
         self.take_down()
