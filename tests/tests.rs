@@ -24,6 +24,8 @@ mod conformance_session;
 mod conformance_subscribe;
 mod conformance_topics;
 
+mod limits_counts;
+
 mod stock_mosquitto;
 mod stock_rumqttc;
 mod stock_scripts;

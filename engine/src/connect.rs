@@ -189,6 +189,9 @@ impl Engine {
                 return self.refuse(id, ReasonCode::NotAuthorized);
             }
             self.take_over(now, at, pending.clean_start);
+        } else if self.sessions.len >= self.limits.sessions_max {
+            self.counters.refuse(Refusal::Sessions);
+            return self.refuse(id, ReasonCode::QuotaExceeded);
         }
         // [MQTT-3.1.2-4]: Clean Start discards the session; [MQTT-3.1.2-5]: else it goes on.
         let kept = found.filter(|at| !pending.clean_start && self.sessions.get(*at).is_some());

@@ -8,6 +8,10 @@ use bitsim_protocol::{ReasonCode, TopicLimits};
 pub struct Limits {
     /// From the first byte to a complete CONNECT.
     pub connect_timeout_ms: u64,
+    /// Connections of the process, over all shards; the driver's to enforce.
+    pub connections_max: u64,
+    /// Sessions of one shard, connected or not; a CONNECT that would make another is refused.
+    pub sessions_max: u64,
     /// Bytes held of a link before its CONNECT is answered.
     pub prelogin_bytes_max: u32,
     /// Largest packet accepted, fixed header included; advertised to v5 clients.
@@ -78,6 +82,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connect_timeout_ms: 10_000,
+            connections_max: 1_000_000,
+            sessions_max: 10_000_000,
             prelogin_bytes_max: 64 << 10,
             packet_bytes_max: 1 << 20,
             topic: TopicLimits { bytes_max: 1024, levels_max: 32 },

@@ -66,6 +66,8 @@ pub enum Refusal {
     Access,
     /// A quota of the session or shard is used up.
     Quota,
+    /// The shard has as many sessions as it may.
+    Sessions,
     /// Not supported: enhanced authentication.
     Unsupported,
     /// Queue of a live session full at QoS 1 or 2: closed with 0x97.
@@ -84,10 +86,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// All, in the order of the counters.
-    pub const ALL: [Refusal; 10] = [
+    pub const ALL: [Refusal; 11] = [
         Refusal::Login,
         Refusal::Access,
         Refusal::Quota,
+        Refusal::Sessions,
         Refusal::Unsupported,
         Refusal::SlowConsumer,
         Refusal::ConnectTimeout,
@@ -103,6 +106,7 @@ impl Refusal {
             Refusal::Login => "login",
             Refusal::Access => "access",
             Refusal::Quota => "quota",
+            Refusal::Sessions => "sessions_max",
             Refusal::Unsupported => "unsupported",
             Refusal::SlowConsumer => "slow_consumer",
             Refusal::ConnectTimeout => "connect_timeout",

@@ -6,6 +6,7 @@
 
 mod arrival;
 mod config;
+mod gate;
 mod post;
 mod question;
 mod running;

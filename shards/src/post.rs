@@ -66,6 +66,8 @@ pub struct Report {
     pub accept_pauses: u64,
     /// Connections closed because every slot of the ring was taken.
     pub no_slot: u64,
+    /// Connections closed because the process has as many as it may.
+    pub refused_max: u64,
     /// Connections given to the shard of their session.
     pub moved: u64,
 }

@@ -2,6 +2,7 @@
 
 use crate::arrival::Spread;
 use crate::config::{ListenerConfig, ShardsConfig, StartError};
+use crate::gate::Gate;
 use crate::post::{Control, Inbox, Mailbox, Report, pair};
 use crate::shard::Shard;
 use crate::turn::run;
@@ -41,6 +42,7 @@ pub fn start(config: ShardsConfig) -> Result<Running, StartError> {
         .collect::<Result<Vec<_>, _>>()?;
     let (boxes, inboxes): (Vec<Mailbox>, Vec<Inbox>) = (0..shards).map(|_| pair()).unzip();
     let (boxes, config, began) = (Arc::<[Mailbox]>::from(boxes), Arc::new(config), Instant::now());
+    let gate = Arc::new(Gate::default());
     let seeds = (0..shards)
         .zip(inboxes)
         .map(|(number, inbox)| {
@@ -50,6 +52,7 @@ pub fn start(config: ShardsConfig) -> Result<Running, StartError> {
                 inbox,
                 sockets: sockets.collect::<Result<Vec<_>, _>>()?,
                 boxes: boxes.clone(),
+                gate: gate.clone(),
                 config: config.clone(),
                 began,
             })
@@ -83,6 +86,7 @@ struct Seed {
     inbox: Inbox,
     sockets: Vec<OwnedFd>,
     boxes: Arc<[Mailbox]>,
+    gate: Arc<Gate>,
     config: Arc<ShardsConfig>,
     began: Instant,
 }
@@ -140,6 +144,8 @@ impl Seed {
             login: config.login.clone(),
             spread: Spread::new(shards, template.slot_key, &template.limits),
             connect_timeout_ms: template.limits.connect_timeout_ms,
+            gate: self.gate,
+            connections_max: template.limits.connections_max,
             start: self.began,
             now: Now::default(),
             next_report_ms: 0,

@@ -5,6 +5,7 @@
 
 use crate::arrival::{Arrival, Destination, Spread};
 use crate::config::Login;
+use crate::gate::Gate;
 use crate::post::{Control, Inbox, Mailbox, Report};
 use bitsim_engine::identity::{LinkId, ShardId};
 use bitsim_engine::input::{Input, LinkMeta};
@@ -72,6 +73,9 @@ pub(crate) struct Shard {
     pub(crate) login: Arc<dyn Login>,
     pub(crate) spread: Spread,
     pub(crate) connect_timeout_ms: u64,
+    pub(crate) gate: Arc<Gate>,
+    /// Of the process, over all shards.
+    pub(crate) connections_max: u64,
     pub(crate) start: Instant,
     pub(crate) now: Now,
     pub(crate) next_report_ms: u64,
@@ -122,6 +126,7 @@ impl Shard {
                 self.lost(id, false);
             }
             Event::Closed { slot: id, buffer } => {
+                self.gate.leave();
                 self.recycle(buffer);
                 self.engine.handle(self.now, Input::Closed { link: link(id) });
                 // The slot may have its next connection already.
@@ -161,6 +166,10 @@ impl Shard {
         };
         // A connection that is gone already has no peer.
         let Ok(peer) = peer_address(&connection) else { return };
+        if !self.gate.enter(self.connections_max) {
+            self.report.refused_max += 1;
+            return;
+        }
         let meta = LinkMeta { peer, namespace, anonymous };
         let alone = self.spread.shards == 1;
         let Some(id) = self.attach(connection, meta, if alone { Stage::Live } else { Stage::Arriving })
@@ -181,6 +190,7 @@ impl Shard {
     fn attach(&mut self, connection: OwnedFd, meta: LinkMeta, stage: Stage) -> Option<SlotId> {
         let Ok(id) = self.ring.attach(connection) else {
             self.report.no_slot += 1;
+            self.gate.leave();
             return None;
         };
         let at = id.slot as usize;

@@ -112,6 +112,7 @@ impl Shard {
             }
             Control::Reload(limits, access) => {
                 self.connect_timeout_ms = limits.connect_timeout_ms;
+                self.connections_max = limits.connections_max;
                 self.spread = Spread::new(self.spread.shards, self.spread.slot_key, &limits);
                 self.engine.handle(self.now, Input::Reload { limits, access });
             }

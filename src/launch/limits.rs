@@ -9,6 +9,8 @@ pub(super) fn limits(settings: &Settings) -> Limits {
     let (packets, connections, session) = (&settings.packets, &settings.connections, &settings.session);
     Limits {
         connect_timeout_ms: connections.connect_timeout_secs * 1000,
+        connections_max: connections.max,
+        sessions_max: session.max.div_ceil(u64::from(super::shard_count(settings))),
         prelogin_bytes_max: clamp(connections.prelogin_bytes_max),
         packet_bytes_max: packets.bytes_max,
         topic: TopicLimits { bytes_max: settings.topics.bytes_max, levels_max: settings.topics.levels_max },

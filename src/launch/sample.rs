@@ -21,6 +21,7 @@ pub(super) fn samples(reports: &[Report], login: Option<LoginCounts>) -> Vec<Sam
     totals(reports, &mut out);
     messages(reports, &mut out);
     labelled(reports, &mut out);
+    accepting(reports, &mut out);
     shards(reports, &mut out);
     if let Some(login) = login {
         for (label, value) in [
@@ -118,6 +119,26 @@ fn labelled(reports: &[Report], out: &mut Vec<Sample>) {
                 .with("kind", what.label()),
         );
     }
+}
+
+/// What became of connections before a session had them.
+fn accepting(reports: &[Report], out: &mut Vec<Sample>) {
+    let refused =
+        [("connections_max", sum(reports, |r| r.refused_max)), ("no_slot", sum(reports, |r| r.no_slot))];
+    for (reason, value) in refused {
+        let help = "Connections closed when they were accepted.";
+        out.push(Sample::counter("bitsim_connections_refused_total", help, value).with("reason", reason));
+    }
+    out.push(Sample::counter(
+        "bitsim_accept_pauses_total",
+        "Times that accepting paused for want of descriptors or memory.",
+        sum(reports, |r| r.accept_pauses),
+    ));
+    out.push(Sample::counter(
+        "bitsim_connections_moved_total",
+        "Connections given to the shard of their session.",
+        sum(reports, |r| r.moved),
+    ));
 }
 
 fn shards(reports: &[Report], out: &mut Vec<Sample>) {

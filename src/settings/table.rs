@@ -146,6 +146,8 @@ section! {
 section! {
     /// Connections before and after log-in.
     Connections = "connections" {
+        "MQTT connections in all; beyond it, a new one is closed when it is accepted."
+        max: u64 = 1_000_000, Count, Some((1, 100_000_000)), Reload;
         "Time from accept to the last byte of CONNECT, in all."
         connect_timeout_secs: u64 = 10, Seconds, Some((1, 300)), Reload;
         "Largest CONNECT packet."
@@ -194,6 +196,8 @@ section! {
 section! {
     /// Each session.
     Session = "session" {
+        "Sessions in all, connected or not, dealt evenly to the shards; beyond it, a CONNECT that would make one is refused (MQTT 5: 0x97, MQTT 3: 3)."
+        max: u64 = 10_000_000, Count, Some((1, 1_000_000_000)), Reload;
         "Longest time a session outlives its connection; who asks for more gets this."
         expiry_secs_max: u32 = 7_776_000, Seconds, Some((0, u32::MAX as u64)), Reload;
         "Subscriptions of one session; beyond it, SUBSCRIBE is answered 0x97."

@@ -1,0 +1,95 @@
+//! How many connections and sessions there may be, what one more gets, and that the metrics count it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::broker::Broker;
+use crate::packet::Connect;
+use crate::peer::{PATIENCE, Peer};
+
+/// The value of the metric whose line begins with `name`, labels included.
+fn metric(broker: &Broker, name: &str) -> u64 {
+    let mut http = TcpStream::connect(broker.http.unwrap()).unwrap();
+    http.set_read_timeout(Some(PATIENCE)).unwrap();
+    http.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    http.read_to_string(&mut page).unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{page}")).trim().parse().unwrap()
+}
+
+/// Waits for a metric to say exactly this: shards report once a second.
+fn await_metric(broker: &Broker, name: &str, value: u64) {
+    let until = Instant::now() + PATIENCE;
+    while metric(broker, name) != value {
+        assert!(Instant::now() < until, "{name} is {}, not {value}", metric(broker, name));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Tries until a connection is accepted: a close by the other side takes a moment to be seen.
+fn connects_at_last(broker: &Broker, id: &str) -> Peer {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut peer = Peer::open(broker.mqtt, 4);
+        peer.send_lossy(&Connect::new(4, id).bytes());
+        if peer.packet_within(Duration::from_secs(1)).is_some_and(|packet| packet.connack(4).reason == 0) {
+            return peer;
+        }
+        assert!(Instant::now() < until, "no room came back");
+    }
+}
+
+#[test]
+fn limits_one_connection_too_many_is_closed_at_accept() {
+    const REFUSED: &str = "bitsim_connections_refused_total{reason=\"connections_max\"}";
+    for shards in ["1", "3"] {
+        let broker = Broker::start_plain(&["--shards", shards, "--set", "connections.max=4"]);
+        let mut peers: Vec<Peer> =
+            (0..4).map(|n| Peer::clean(broker.mqtt, [4, 5][n % 2], &format!("counted-{n}"))).collect();
+        assert_eq!(metric(&broker, REFUSED), 0);
+        for version in [3, 4, 5] {
+            let mut extra = Peer::open(broker.mqtt, version);
+            extra.send_lossy(&Connect::new(version, "extra").bytes());
+            assert!(extra.closed().packets.is_empty());
+        }
+        await_metric(&broker, REFUSED, 3);
+        peers.iter_mut().for_each(Peer::ping);
+        // Room comes back however a connection ends, and no more of it than there was.
+        for round in 0..3 {
+            peers.remove(0).vanish();
+            peers.push(connects_at_last(&broker, &format!("polite-{round}")));
+            peers.remove(0).leave();
+            peers.push(connects_at_last(&broker, &format!("again-{round}")));
+            let mut extra = Peer::open(broker.mqtt, 5);
+            extra.send_lossy(&Connect::new(5, "extra").bytes());
+            assert!(extra.closed().packets.is_empty());
+        }
+        peers.iter_mut().for_each(Peer::ping);
+    }
+}
+
+#[test]
+fn limits_one_session_too_many_is_refused() {
+    let broker = Broker::start_plain(&["--shards", "1", "--set", "session.max=3"]);
+    let away = Peer::connect(broker.mqtt, &Connect::new(5, "away").durable()).0;
+    away.leave();
+    let mut first = Peer::clean(broker.mqtt, 5, "first");
+    let second = Peer::clean(broker.mqtt, 4, "second");
+    for (version, reason) in [(3, 3), (4, 3), (5, 0x97)] {
+        let mut extra = Peer::open(broker.mqtt, version);
+        extra.send(&Connect::new(version, "extra").bytes());
+        assert_eq!(extra.closed().reason(), Some(reason), "version {version}");
+    }
+    await_metric(&broker, "bitsim_refusals_total{reason=\"sessions_max\"}", 3);
+    // A session that exists is no new one, whether it goes on or begins again.
+    let (back, connack) = Peer::connect(broker.mqtt, &Connect::new(5, "away").durable().resume());
+    assert_eq!(connack.flags, 1);
+    let anew = Peer::clean(broker.mqtt, 5, "away");
+    drop(back);
+    first.ping();
+    second.leave();
+    let third = connects_at_last(&broker, "third");
+    drop((anew, third));
+}
