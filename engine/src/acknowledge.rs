@@ -9,12 +9,13 @@ use crate::engine::Engine;
 use crate::identity::LinkId;
 use crate::link::{NONE, Pause};
 use crate::mail::Mail;
-use crate::outbound::{Source, Stage};
+use crate::outbound::{Again, Source, Stage};
 use crate::publish::received_key;
 use crate::store::{Table, Write};
 use crate::time::Now;
 use bitsim_protocol::encode::{self, Peer};
 use bitsim_protocol::{Ack, Qos, ReasonCode};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 impl Engine {
@@ -177,7 +178,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let slot = session.link;
         if let Some(mut outbound) = session.outbound.take() {
-            let mut reads = Vec::new();
+            let mut again = VecDeque::new();
             for entry in outbound.entries_mut() {
                 let qos = if entry.stage == Stage::Puback { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
                 match (&entry.source, entry.stage) {
@@ -202,17 +203,17 @@ impl Engine {
                         self.write_publish(now, slot, &message.clone().view(), out);
                     }
                     (Source::Log(log, offset), Stage::Puback | Stage::Pubrec) => {
-                        reads.push((*log, *offset, entry.packet_id))
+                        let (log, offset, packet_id) = (*log, *offset, entry.packet_id);
+                        again.push_back(Again { log, offset, packet_id, dup: true });
                     }
                     _ => {}
                 }
             }
+            outbound.again = again;
             if let Some(session) = self.sessions.get_mut(at) {
                 session.outbound = Some(outbound);
             }
-            for (log, offset, packet_id) in reads {
-                self.read_again(at, log, offset, packet_id);
-            }
+            self.read_again(at);
         }
         self.wake_readers(at);
         if slot != NONE {

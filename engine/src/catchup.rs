@@ -8,7 +8,7 @@ use crate::identity::SessionUid;
 use crate::link::NONE;
 use crate::mail::{Mail, Place};
 use crate::message::{Incoming, MessageRef, NEVER};
-use crate::outbound::{Entry, SPAN_MAX, Source, Stage};
+use crate::outbound::{Again, Entry, SPAN_MAX, Source, Stage};
 use crate::probe::Drop;
 use crate::publish::record;
 use crate::readers::Fetched;
@@ -90,6 +90,7 @@ impl Engine {
             session.outbound.as_ref().map_or((0, 0, 0), |o| (o.unfinished(), o.span(), o.queue.len()));
         link.is_live()
             && queue == 0
+            && session.outbound.as_ref().is_none_or(|o| o.again.is_empty())
             && unfinished < link.receive_max
             && span < SPAN_MAX
             && link.queued() < self.limits.outbox_bytes_max as usize
@@ -199,10 +200,16 @@ impl Engine {
             return;
         }
         entry.stage = Stage::Pubrec;
+        let source = entry.source.clone();
         let (retain, log) =
             (entry.retain, if let Source::Log(log, _) = entry.source { Some(log) } else { None });
         if slot == NONE {
             return;
+        }
+        if let (Some(outbound), Source::Log(log, offset)) = (session.outbound.as_mut(), source)
+            && !outbound.again.is_empty()
+        {
+            return outbound.again.push_back(Again { log, offset, packet_id, dup: false });
         }
         let ids = log
             .and_then(|log| self.grant(at, log, log.kind == LogKind::References, record))
@@ -417,8 +424,10 @@ impl Engine {
     }
 
     /// A message out of a log that is to be sent again: read for it.
-    pub(crate) fn read_again(&mut self, at: u32, log: LogId, offset: Offset, packet_id: u16) {
+    pub(crate) fn read_again(&mut self, at: u32) {
         let Some(session) = self.sessions.get(at) else { return };
+        let Some(next) = session.outbound.as_ref().and_then(|o| o.again.front().copied()) else { return };
+        let (log, offset, packet_id) = (next.log, next.offset, next.packet_id);
         let subscriber = session.uid;
         let target = session
             .readers
@@ -446,25 +455,33 @@ impl Engine {
         let Some(at) = self.sessions.by_uid(subscriber) else { return };
         let Some(session) = self.sessions.get_mut(at) else { return };
         let slot = session.link;
-        let Some(entry) =
-            session.outbound.as_mut().and_then(|o| o.find(packet_id).and_then(|i| o.get_mut(i)))
-        else {
-            return;
-        };
-        let (stage, retain) = (entry.stage, entry.retain);
-        let log = if let Source::Log(log, _) = entry.source { log } else { return };
-        let Some(record) = found.and_then(|(_, bytes)| MessageRecord::decode(&bytes)) else {
-            return self.finish_entry(now, at, packet_id);
-        };
-        let ids = self.grant(at, log, reference, &record).map(|g| g.ids).unwrap_or_default();
-        let qos = if stage == Stage::Puback { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
-        let out = Out { qos, packet_id, dup: true, retain, ids: &ids };
-        // What exceeds the new Maximum Packet Size counts as done.
-        if slot != NONE
-            && !self.write_publish(now, slot, &view(&record, expires_at(now, record.expires_at_ms)), out)
-        {
-            self.finish_entry(now, at, packet_id);
+        // An answer to what an earlier link waited for is not the one that is due, and without a link nothing is.
+        let Some(outbound) = session.outbound.as_mut().filter(|_| slot != NONE) else { return };
+        let Some(due) = outbound.again.front().copied().filter(|a| a.packet_id == packet_id) else { return };
+        outbound.again.pop_front();
+        let entry = outbound.find(packet_id).and_then(|i| outbound.get_mut(i));
+        if let Some((stage, retain)) = entry.map(|e| (e.stage, e.retain)) {
+            let record = found.and_then(|(_, bytes)| MessageRecord::decode(&bytes));
+            let written = record.is_some_and(|record| {
+                let ids = self.grant(at, due.log, reference, &record).map(|g| g.ids).unwrap_or_default();
+                let qos = if stage == Stage::Puback { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
+                let out = Out { qos, packet_id, dup: due.dup, retain, ids: &ids };
+                // The client finished it meanwhile: nothing of it is sent.
+                !matches!(stage, Stage::Puback | Stage::Pubrec)
+                    || self.write_publish(
+                        now,
+                        slot,
+                        &view(&record, expires_at(now, record.expires_at_ms)),
+                        out,
+                    )
+            });
+            // What is gone, or exceeds the new Maximum Packet Size, counts as done.
+            if !written {
+                self.finish_entry(now, at, packet_id);
+            }
         }
+        self.read_again(at);
+        self.pump(now, at);
     }
 
     /// A cursor of the session moved: it will be committed with others.

@@ -43,6 +43,16 @@ pub(crate) enum Source {
     Shared(Arc<Message>, Arc<str>, u64),
 }
 
+/// A message out of a log that a link still has to get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Again {
+    pub(crate) log: LogId,
+    pub(crate) offset: Offset,
+    pub(crate) packet_id: u16,
+    /// It was sent before.
+    pub(crate) dup: bool,
+}
+
 /// A message sent and not finished.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -70,6 +80,8 @@ pub(crate) struct Outbound {
     entries: VecDeque<Entry>,
     unfinished: u16,
     last_id: u16,
+    /// Messages out of logs that go out before anything new, in order: each is read when the one before it has left.
+    pub(crate) again: VecDeque<Again>,
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: u32,
 }
