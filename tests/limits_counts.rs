@@ -1,4 +1,4 @@
-//! How many connections and sessions there may be, what one more gets, and that the metrics count it.
+//! How many connections and sessions there may be and how fast they may come, what one more gets, and that the metrics count it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -92,4 +92,31 @@ fn limits_one_session_too_many_is_refused() {
     second.leave();
     let third = connects_at_last(&broker, "third");
     drop((anew, third));
+}
+
+#[test]
+fn limits_an_address_that_connects_too_fast_is_closed_at_accept() {
+    const REFUSED: &str = "bitsim_connections_refused_total{reason=\"rate\"}";
+    let settings = ["--shards", "1", "--set", "connections.rate=1", "--set", "connections.rate_burst=5"];
+    let broker =
+        Broker::start_plain(&[&settings[..], &["--set", "connections.rate_on_loopback=true"]].concat());
+    let attempts = || {
+        let began = Instant::now();
+        let peers = (0..20).filter(|n| {
+            let mut peer = Peer::open(broker.mqtt, 4);
+            peer.send_lossy(&Connect::new(4, &format!("fast-{n}")).bytes());
+            peer.packet_within(PATIENCE).is_some_and(|packet| packet.connack(4).reason == 0)
+        });
+        (u64::try_from(peers.count()).unwrap(), began.elapsed().as_secs() + 1)
+    };
+    let (accepted, seconds) = attempts();
+    assert!((5..=5 + seconds).contains(&accepted), "{accepted} of 20 in {seconds} s");
+    await_metric(&broker, REFUSED, 20 - accepted);
+    // A second of rest is worth one connection.
+    connects_at_last(&broker, "rested").ping();
+    // By default loopback is exempt.
+    let open = Broker::start_plain(&settings);
+    let mut peers: Vec<Peer> = (0..20).map(|n| Peer::clean(open.mqtt, 4, &format!("exempt-{n}"))).collect();
+    peers.iter_mut().for_each(Peer::ping);
+    assert_eq!(metric(&open, REFUSED), 0);
 }

@@ -10,6 +10,12 @@ pub struct Limits {
     pub connect_timeout_ms: u64,
     /// Connections of the process, over all shards; the driver's to enforce.
     pub connections_max: u64,
+    /// Connections that one shard accepts of an address (IPv6: of a /64) per second; 0: any number. The driver's to enforce.
+    pub connect_rate_max: u32,
+    /// The same at once, after a rest.
+    pub connect_burst_max: u32,
+    /// Whether loopback addresses are counted too.
+    pub connect_rate_on_loopback: bool,
     /// Sessions of one shard, connected or not; a CONNECT that would make another is refused.
     pub sessions_max: u64,
     /// Bytes held of a link before its CONNECT is answered.
@@ -83,6 +89,9 @@ impl Default for Limits {
         Limits {
             connect_timeout_ms: 10_000,
             connections_max: 1_000_000,
+            connect_rate_max: 200,
+            connect_burst_max: 2_000,
+            connect_rate_on_loopback: false,
             sessions_max: 10_000_000,
             prelogin_bytes_max: 64 << 10,
             packet_bytes_max: 1 << 20,

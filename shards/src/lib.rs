@@ -9,6 +9,7 @@ mod config;
 mod gate;
 mod post;
 mod question;
+mod rate;
 mod running;
 mod shard;
 mod turn;

@@ -68,6 +68,8 @@ pub struct Report {
     pub no_slot: u64,
     /// Connections closed because the process has as many as it may.
     pub refused_max: u64,
+    /// Connections closed because their address connects too fast.
+    pub refused_rate: u64,
     /// Connections given to the shard of their session.
     pub moved: u64,
 }

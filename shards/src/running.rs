@@ -4,6 +4,7 @@ use crate::arrival::Spread;
 use crate::config::{ListenerConfig, ShardsConfig, StartError};
 use crate::gate::Gate;
 use crate::post::{Control, Inbox, Mailbox, Report, pair};
+use crate::rate::{Rate, Rates};
 use crate::shard::Shard;
 use crate::turn::run;
 use bitsim_engine::access::AccessRules;
@@ -146,6 +147,7 @@ impl Seed {
             connect_timeout_ms: template.limits.connect_timeout_ms,
             gate: self.gate,
             connections_max: template.limits.connections_max,
+            rates: Rates::new(Rate::new(&template.limits)),
             start: self.began,
             now: Now::default(),
             next_report_ms: 0,

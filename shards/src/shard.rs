@@ -7,6 +7,7 @@ use crate::arrival::{Arrival, Destination, Spread};
 use crate::config::Login;
 use crate::gate::Gate;
 use crate::post::{Control, Inbox, Mailbox, Report};
+use crate::rate::Rates;
 use bitsim_engine::identity::{LinkId, ShardId};
 use bitsim_engine::input::{Input, LinkMeta};
 use bitsim_engine::mail::MailBatch;
@@ -76,6 +77,7 @@ pub(crate) struct Shard {
     pub(crate) gate: Arc<Gate>,
     /// Of the process, over all shards.
     pub(crate) connections_max: u64,
+    pub(crate) rates: Rates,
     pub(crate) start: Instant,
     pub(crate) now: Now,
     pub(crate) next_report_ms: u64,
@@ -166,6 +168,10 @@ impl Shard {
         };
         // A connection that is gone already has no peer.
         let Ok(peer) = peer_address(&connection) else { return };
+        if !self.rates.admit(peer.ip(), self.now.monotonic_ms) {
+            self.report.refused_rate += 1;
+            return;
+        }
         if !self.gate.enter(self.connections_max) {
             self.report.refused_max += 1;
             return;

@@ -3,6 +3,7 @@
 use crate::arrival::Spread;
 use crate::post::Control;
 use crate::question::Question;
+use crate::rate::Rate;
 use crate::shard::{Shard, Stage, slot};
 use bitsim_engine::effect::Effect;
 use bitsim_engine::input::Input;
@@ -113,6 +114,7 @@ impl Shard {
             Control::Reload(limits, access) => {
                 self.connect_timeout_ms = limits.connect_timeout_ms;
                 self.connections_max = limits.connections_max;
+                self.rates.rate = Rate::new(&limits);
                 self.spread = Spread::new(self.spread.shards, self.spread.slot_key, &limits);
                 self.engine.handle(self.now, Input::Reload { limits, access });
             }

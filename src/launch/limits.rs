@@ -7,10 +7,14 @@ use bitsim_protocol::{ReasonCode, TopicLimits};
 /// Bounds of lanes are per pair of shards.
 pub(super) fn limits(settings: &Settings) -> Limits {
     let (packets, connections, session) = (&settings.packets, &settings.connections, &settings.session);
+    let shards = u32::from(super::shard_count(settings));
     Limits {
         connect_timeout_ms: connections.connect_timeout_secs * 1000,
         connections_max: connections.max,
-        sessions_max: session.max.div_ceil(u64::from(super::shard_count(settings))),
+        connect_rate_max: connections.rate.div_ceil(shards),
+        connect_burst_max: connections.rate_burst.div_ceil(shards),
+        connect_rate_on_loopback: connections.rate_on_loopback,
+        sessions_max: session.max.div_ceil(u64::from(shards)),
         prelogin_bytes_max: clamp(connections.prelogin_bytes_max),
         packet_bytes_max: packets.bytes_max,
         topic: TopicLimits { bytes_max: settings.topics.bytes_max, levels_max: settings.topics.levels_max },

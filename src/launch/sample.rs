@@ -123,8 +123,11 @@ fn labelled(reports: &[Report], out: &mut Vec<Sample>) {
 
 /// What became of connections before a session had them.
 fn accepting(reports: &[Report], out: &mut Vec<Sample>) {
-    let refused =
-        [("connections_max", sum(reports, |r| r.refused_max)), ("no_slot", sum(reports, |r| r.no_slot))];
+    let refused = [
+        ("connections_max", sum(reports, |r| r.refused_max)),
+        ("rate", sum(reports, |r| r.refused_rate)),
+        ("no_slot", sum(reports, |r| r.no_slot)),
+    ];
     for (reason, value) in refused {
         let help = "Connections closed when they were accepted.";
         out.push(Sample::counter("bitsim_connections_refused_total", help, value).with("reason", reason));

@@ -148,6 +148,12 @@ section! {
     Connections = "connections" {
         "MQTT connections in all; beyond it, a new one is closed when it is accepted."
         max: u64 = 1_000_000, Count, Some((1, 100_000_000)), Reload;
+        "Connections one address (IPv6: one /64) may open in a second, dealt evenly to the shards; beyond it, they are closed when they are accepted; 0 for any number."
+        rate: u32 = 200, PerSecond, Some((0, 1_000_000)), Reload;
+        "Connections it may open at once after a rest, dealt likewise."
+        rate_burst: u32 = 2_000, Count, Some((1, 10_000_000)), Reload;
+        "Whether loopback addresses are held to that too. They are exempt by default: behind a local proxy all clients share one."
+        rate_on_loopback: bool = false, None, None, Reload;
         "Time from accept to the last byte of CONNECT, in all."
         connect_timeout_secs: u64 = 10, Seconds, Some((1, 300)), Reload;
         "Largest CONNECT packet."
