@@ -58,7 +58,10 @@ fn cut_everywhere() -> Vec<Case> {
         let body = connect.body();
         for len in 0..body.len() {
             let name = format!("version {version}, cut at {len}");
-            cases.push(Case::first(name, version, frame(0x10, &body[..len]), CLOSES));
+            // MQTT 3.1 lets the flags promise a user name and a password that are missing.
+            let missing = [body.len() - 6, body.len() - 12].contains(&len);
+            let outcome = if version == 3 && missing { Outcome::Stays } else { CLOSES };
+            cases.push(Case::first(name, version, frame(0x10, &body[..len]), outcome));
         }
     }
     cases
@@ -173,9 +176,12 @@ fn bad_connect_one_identifier_from_many_sockets_leaves_one() {
             .collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<Peer>>()
     };
-    drop(storm(1.0));
+    // As many as later, so that pools and tables have their size.
+    drop(storm(4.0));
     let before = broker.resident_kib();
     let peers = storm(4.0);
+    // The CONNECTs of several sockets come in no order: let those on the way arrive before the last.
+    std::thread::sleep(Duration::from_secs(1));
     let mut last = Peer::connect(broker.mqtt, &Connect::new(5, "contested").durable()).0;
     for mut peer in peers {
         peer.closed();

@@ -162,10 +162,9 @@ fn bad_framing_reset_within_a_publish_sends_the_will_once() {
         let mut watcher = Peer::clean(broker::at(), 5, &format!("reset-watch-{number}"));
         watcher.subscribe(&topic, 1);
         let connect = Connect::new(5, &format!("reset-{number}")).will(Will::new(&topic, "gone").qos(1));
-        let (mut peer, _) = Peer::connect(broker::at(), &connect);
+        let (peer, _) = Peer::connect(broker::at(), &connect);
         let bytes = Publish::new(5, &topic, "x".repeat(1000)).qos(1, 1).bytes();
-        peer.send(&bytes[..bytes.len() / 2]);
-        reset(peer);
+        reset(peer, &bytes[..bytes.len() / 2]);
         assert_eq!(watcher.delivery_acknowledged().text(), "gone");
         if number % 5 == 0 {
             watcher.quiet();
@@ -173,12 +172,13 @@ fn bad_framing_reset_within_a_publish_sends_the_will_once() {
     }
 }
 
-/// Closes with unread bytes in the receive buffer, which the kernel turns into a reset.
-fn reset(mut peer: Peer) {
+/// Sends `last`, and closes with unread bytes in the receive buffer, which the kernel turns into a reset.
+fn reset(mut peer: Peer, last: &[u8]) {
     peer.send(&packet::PINGREQ);
     let mut one = [0];
     peer.stream().set_read_timeout(Some(crate::peer::PATIENCE)).unwrap();
-    let _ = peer.stream().peek(&mut one);
+    assert_eq!(peer.stream().peek(&mut one).unwrap(), 1, "a PINGRESP lies unread");
+    peer.send(last);
     drop(peer);
 }
 

@@ -39,7 +39,13 @@ fn flags_and_identifiers(version: u8) -> Vec<Case> {
         case("QoS 3", version, &Publish::new(version, "a", "x").qos(3, 1)),
         case("QoS 1, identifier 0", version, &Publish::new(version, "a", "x").qos(1, 0)),
         case("QoS 2, identifier 0", version, &Publish::new(version, "a", "x").qos(2, 0)),
-        case("DUP with QoS 0", version, &Publish::new(version, "a", "x").dup()),
+        // MQTT 3.1 has no such rule.
+        Case::connected(
+            "DUP with QoS 0",
+            version,
+            Publish::new(version, "a", "x").dup().bytes(),
+            if version == 3 { Outcome::Stays } else { CLOSES },
+        ),
     ]
 }
 
@@ -149,8 +155,8 @@ fn bad_publish_retained_topics_stay_within_their_quota() {
     }
     let broker = Broker::start_plain(&["--set", "retained.max=5000"]);
     let mut peer = Peer::clean(broker.mqtt, 5, "retained-flood");
-    let mut refused = 0;
     let mut send = |from: u32, to: u32| {
+        let mut refused = 0;
         for start in (from..to).step_by(500) {
             let one =
                 |number: u32| Publish::new(5, &format!("bad/retained/{number}"), "x".repeat(100)).retain();
@@ -162,10 +168,11 @@ fn bad_publish_retained_topics_stay_within_their_quota() {
                 refused += u32::from(peer.expect(packet::PUBACK).ack_reason() == 0x97);
             }
         }
+        refused
     };
-    send(10_000, 15_000);
+    // The broker's own $SYS topics take a few places.
+    assert!(send(10_000, 15_000) < 50, "up to the quota all are kept");
     let before = broker.resident_kib();
-    send(20_000, 40_000);
-    assert_eq!(refused, 20_000, "each beyond the quota is refused with 0x97");
+    assert_eq!(send(20_000, 40_000), 20_000, "each beyond the quota is refused with 0x97");
     family::await_memory(&broker, before);
 }

@@ -135,7 +135,6 @@ impl Broker {
     }
 
     /// Resident memory in KiB, as the kernel counts it.
-    #[expect(dead_code, reason = "for the bad-input scenarios")]
     pub(crate) fn resident_kib(&self) -> u64 {
         let pid = self.pid.expect("the pid of the broker is needed for its memory");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -143,15 +142,7 @@ impl Broker {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Sends a signal by number or name, as `kill` takes it.
-    #[expect(dead_code, reason = "for the bad-input scenarios")]
-    pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.pid.unwrap().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-    }
-
     /// Whether the process is still there (and is no zombie).
-    #[expect(dead_code, reason = "for the bad-input scenarios")]
     pub(crate) fn alive(&self) -> bool {
         let Some(pid) = self.pid else { return true };
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -236,13 +236,11 @@ impl Peer {
     }
 
     /// Closes the sending half only.
-    #[expect(dead_code, reason = "for the bad-input scenarios")]
     pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     /// The socket, for tests of the transport itself.
-    #[expect(dead_code, reason = "for the bad-input scenarios")]
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }

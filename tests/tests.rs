@@ -9,7 +9,11 @@
     reason = "a test that meets the unexpected must fail, and says where"
 )]
 
+mod bad_connect;
+mod bad_framing;
+mod bad_publish;
 mod broker;
+mod family;
 mod packet;
 mod peer;
 mod program;

@@ -63,6 +63,8 @@ pub(crate) struct PendingAck {
     pub(crate) packet_id: u16,
     pub(crate) qos: Qos,
     pub(crate) ready: Option<ReasonCode>,
+    /// How often the message came again meanwhile: each gets its own answer.
+    pub(crate) repeats: u16,
 }
 
 /// Rarely used parts, made when needed.

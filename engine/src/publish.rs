@@ -32,6 +32,17 @@ pub(crate) enum Routed {
     Later,
 }
 
+/// What became of the retained message of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// A row was written.
+    Row,
+    /// Nothing that the store would have to know of.
+    InMemory,
+    /// It would be one more than the quota.
+    Refused,
+}
+
 impl Engine {
     /// A PUBLISH of a live link that is not paused.
     #[inline]
@@ -158,15 +169,16 @@ impl Engine {
             // Its place was counted when it came first.
             connected.acknowledged();
         }
-        let waiting = link
-            .extras
-            .as_ref()
-            .is_some_and(|e| e.acks.iter().any(|a| a.packet_id == packet_id && a.qos == Qos::ExactlyOnce));
-        if !waiting {
-            let ready = acknowledged.then_some(ReasonCode::Success);
-            link.extras().acks.push_back(PendingAck { packet_id, qos: Qos::ExactlyOnce, ready });
-            self.send_acks(id);
+        let waiting = link.extras.as_mut().and_then(|extras| {
+            extras.acks.iter_mut().find(|a| a.packet_id == packet_id && a.qos == Qos::ExactlyOnce)
+        });
+        if let Some(first) = waiting {
+            first.repeats = first.repeats.saturating_add(1);
+            return;
         }
+        let ready = acknowledged.then_some(ReasonCode::Success);
+        link.extras().acks.push_back(PendingAck { packet_id, qos: Qos::ExactlyOnce, ready, repeats: 0 });
+        self.send_acks(id);
     }
 
     /// Access, quotas, and what v5 lets a client say.
@@ -213,6 +225,7 @@ impl Engine {
                 packet_id: publish.packet_id,
                 qos: publish.qos,
                 ready,
+                repeats: 0,
             });
             self.send_acks(id);
         }
@@ -246,22 +259,26 @@ impl Engine {
     fn home_publish(&mut self, now: Now, origin: &Origin, message: &mut Incoming<'_>) -> Routed {
         self.counters.homed += 1;
         let qos = message.view().qos;
-        let written = message.view().retain && self.retain(now, message);
+        let kept = if message.view().retain { self.retain(now, message) } else { Kept::InMemory };
+        // Whoever can be told is refused: an acknowledged retained message is kept.
+        if kept == Kept::Refused && qos != Qos::AtMostOnce {
+            return Routed::Now(ReasonCode::QuotaExceeded);
+        }
         if qos != Qos::AtMostOnce && self.home.has_durable() && self.append(now, origin, message) {
             return Routed::Later;
         }
         let reached = self.fan_out(now, message, None);
         // Section 3.4.2.1 of MQTT 5: a client may be told that nobody wanted it.
         let reason = if reached { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-        if written && qos != Qos::AtMostOnce && origin.packet_id != 0 {
+        if kept == Kept::Row && qos != Qos::AtMostOnce && origin.packet_id != 0 {
             self.release(Release::Publish { origin: *origin, reason });
             return Routed::Later;
         }
         Routed::Now(reason)
     }
 
-    /// Keeps or clears the topic's retained message [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7]. True: a row was written.
-    fn retain(&mut self, now: Now, message: &mut Incoming<'_>) -> bool {
+    /// Keeps or clears the topic's retained message [MQTT-3.3.1-5], [MQTT-3.3.1-6], [MQTT-3.3.1-7].
+    fn retain(&mut self, now: Now, message: &mut Incoming<'_>) -> Kept {
         let (topic, slot) = (message.view().topic, self.slot_of(message.view().topic));
         // `$SYS` values are made anew at each interval; they are not worth a row.
         let stored = !topic.starts_with('$');
@@ -269,27 +286,29 @@ impl Engine {
         if message.view().payload.is_empty() {
             if self.home.retained.clear(topic).is_some() && stored {
                 self.write(Write::Delete { table: Table::Retained, key });
-                return true;
+                return Kept::Row;
             }
-            return false;
+            return Kept::InMemory;
         }
         self.home.arrival += 1;
         let arrival = self.home.arrival;
         let shared = message.share();
         let bytes = shared.bytes();
-        let full = self.home.retained.get(topic).is_none()
+        let full = stored
+            && self.home.retained.get(topic).is_none()
             && (self.home.retained.len() as u64 >= self.limits.retained_messages_max
                 || self.home.retained.bytes() as u64 + u64::from(bytes) > self.limits.retained_bytes_max);
         if full {
             self.counters.drop(Drop::RetainedFull);
-            return false;
+            return Kept::Refused;
         }
         let value = record(now, &shared, Vec::new(), arrival).encode();
         self.home.retained.set(topic, Retained { message: shared, arrival }, bytes);
-        if stored {
-            self.write(Write::Put { table: Table::Retained, key, value, expires_at_ms: None });
+        if !stored {
+            return Kept::InMemory;
         }
-        stored
+        self.write(Write::Put { table: Table::Retained, key, value, expires_at_ms: None });
+        Kept::Row
     }
 
     /// Puts the message into its topic's log if a durable subscriber wants it. True: forwarded and acknowledged when committed.
@@ -401,10 +420,15 @@ impl Engine {
             return self.send_ack(
                 now,
                 origin.link,
-                PendingAck { packet_id: origin.packet_id, qos: origin.qos, ready: Some(reason) },
+                PendingAck { packet_id: origin.packet_id, qos: origin.qos, ready: Some(reason), repeats: 0 },
             );
         }
-        link.extras().acks.push_back(PendingAck { packet_id: origin.packet_id, qos: origin.qos, ready });
+        link.extras().acks.push_back(PendingAck {
+            packet_id: origin.packet_id,
+            qos: origin.qos,
+            ready,
+            repeats: 0,
+        });
     }
 
     /// The home has answered a publish of this shard.
@@ -476,8 +500,10 @@ impl Engine {
             // [MQTT-4.3.2-4]
             let _ = encode::puback(peer, &answer, &mut link.out);
         } else {
-            // [MQTT-4.3.3-8]
-            let _ = encode::pubrec(peer, &answer, &mut link.out);
+            // [MQTT-4.3.3-8] [MQTT-4.3.3-10]
+            for _ in 0..=ack.repeats {
+                let _ = encode::pubrec(peer, &answer, &mut link.out);
+            }
         }
         let mut room = false;
         if (ack.qos == Qos::AtLeastOnce || refused)
