@@ -2,7 +2,7 @@
 //!
 //! One binary, so that it links once; a file per scenario. `stock_*` drive client libraries of other people,
 //! `conformance_*` send spelled-out bytes for the specification's statements, `bad_*` send what must be refused.
-//! None of them uses our own protocol crate: a mistake there must not hide itself.
+//! None of them uses our own protocol crate: a mistake there must not hide itself. `tidy` reads the source instead.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -33,3 +33,5 @@ mod limits_counts;
 mod stock_mosquitto;
 mod stock_rumqttc;
 mod stock_scripts;
+
+mod tidy;
