@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::packet::Connect;
+use crate::packet::{Connect, Publish};
 use crate::peer::{PATIENCE, Peer};
 
 /// The value of the metric whose line begins with `name`, labels included.
@@ -119,4 +119,15 @@ fn limits_an_address_that_connects_too_fast_is_closed_at_accept() {
     let mut peers: Vec<Peer> = (0..20).map(|n| Peer::clean(open.mqtt, 4, &format!("exempt-{n}"))).collect();
     peers.iter_mut().for_each(Peer::ping);
     assert_eq!(metric(&open, REFUSED), 0);
+}
+
+/// [MQTT-3.2.2-11]
+#[test]
+fn limits_a_qos_above_the_maximum_is_named() {
+    let broker = Broker::start_plain(&["--set", "packets.qos_max=1"]);
+    let (mut peer, connack) = Peer::connect(broker.mqtt, &Connect::new(5, "qos-max"));
+    assert_eq!(connack.properties.number(0x24), Some(1), "Maximum QoS");
+    peer.send(&Publish::new(5, "limits/qos", "x").qos(2, 1).bytes());
+    assert_eq!(peer.closed().reason(), Some(0x9B));
+    await_metric(&broker, r#"bitsim_violations_total{kind="qos_above_maximum"}"#, 1);
 }

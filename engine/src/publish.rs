@@ -91,7 +91,7 @@ impl Engine {
     fn check_content(&mut self, publish: &Publish<'_>) -> Result<(), Violation> {
         // [MQTT-3.2.2-11]
         if publish.qos as u8 > self.limits.qos_max {
-            return Err(Violation::QosInvalid);
+            return Err(Violation::QosAboveMaximum);
         }
         Ok(())
     }

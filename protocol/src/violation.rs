@@ -88,6 +88,7 @@ violations! {
     AuthDataWithoutMethod "auth_data_without_method" ProtocolError
         "Authentication Data without Authentication Method.";
     QosInvalid "qos_invalid" MalformedPacket "QoS 3 [MQTT-3.3.1-4] [MQTT-3.8.3-5].";
+    QosAboveMaximum "qos_above_maximum" QosNotSupported "A QoS above the Maximum QoS of CONNACK [MQTT-3.2.2-11].";
     DupAtMostOnce "dup_at_most_once" MalformedPacket "DUP set on a QoS 0 message [MQTT-3.3.1-2].";
     TopicEmpty "topic_empty" ProtocolError "An empty topic name, without a topic alias [MQTT-4.7.3-1].";
     TopicWildcard "topic_wildcard" TopicNameInvalid "A wildcard in a topic name [MQTT-3.3.2-2].";

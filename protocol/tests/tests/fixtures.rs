@@ -12,6 +12,7 @@ const ACCEPTED: &str = include_str!("../fixtures/accepted.txt");
 /// Violations of a connection's rules or of configured limits, which no single packet shows.
 const NOT_IN_A_PACKET: &[Violation] = &[
     Violation::PacketTooLarge,
+    Violation::QosAboveMaximum,
     Violation::TopicTooLong,
     Violation::TopicTooDeep,
     Violation::FilterTooLong,
