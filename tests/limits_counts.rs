@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::packet::{Connect, Publish};
+use crate::packet::{Connect, PUBACK, Publish, Will};
 use crate::peer::{PATIENCE, Peer};
 
 /// The value of the metric whose line begins with `name`, labels included.
@@ -130,4 +130,31 @@ fn limits_a_qos_above_the_maximum_is_named() {
     peer.send(&Publish::new(5, "limits/qos", "x").qos(2, 1).bytes());
     assert_eq!(peer.closed().reason(), Some(0x9B));
     await_metric(&broker, r#"bitsim_violations_total{kind="qos_above_maximum"}"#, 1);
+}
+
+/// Who can be told is refused; a message of anybody else goes to its subscribers, and only retaining it is left out.
+#[test]
+fn limits_a_retained_message_too_many_is_refused_or_at_least_delivered() {
+    let broker = Broker::start_plain(&["--set", "retained.max=0"]);
+    let mut watcher = Peer::clean(broker.mqtt, 5, "retained-watch");
+    watcher.subscribe("limits/#", 1);
+
+    let mut told = Peer::clean(broker.mqtt, 5, "told");
+    told.send(&Publish::new(5, "limits/told", "refused").retain().qos(1, 1).bytes());
+    assert_eq!(told.expect(PUBACK).ack_reason(), 0x97);
+    watcher.quiet();
+
+    let mut untold = Peer::clean(broker.mqtt, 4, "untold");
+    untold.send(&Publish::new(4, "limits/untold", "delivered").retain().qos(1, 1).bytes());
+    untold.expect(PUBACK);
+    assert_eq!(watcher.delivery_acknowledged().text(), "delivered");
+
+    let will = Will::new("limits/will", "gone").qos(1).retain();
+    let (leaving, _) = Peer::connect(broker.mqtt, &Connect::new(5, "leaving").will(will));
+    leaving.vanish();
+    assert_eq!(watcher.delivery_acknowledged().text(), "gone");
+
+    let mut late = Peer::clean(broker.mqtt, 5, "late");
+    late.subscribe("limits/#", 1);
+    late.quiet();
 }

@@ -42,6 +42,8 @@ pub struct Origin {
     pub qos: Qos,
     /// QoS 2 of a durable session: the identifier is committed with the message.
     pub durable: bool,
+    /// The acknowledgement can carry a refusal: QoS 1 or 2 of a v5 client.
+    pub told: bool,
 }
 
 /// How a subscription interests a home.
@@ -268,6 +270,7 @@ impl Origin {
             packet_id: 0,
             qos,
             durable: false,
+            told: false,
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum Drop {
     Away,
     /// The reader may not read the topic.
     NotAllowed,
-    /// A retained message over the count or byte limit: delivered live, not kept.
+    /// A retained message over the count or byte limit: not kept, and delivered only if its publisher cannot be refused.
     RetainedFull,
     /// A shared group's queue is full.
     GroupFull,

@@ -101,7 +101,7 @@ impl Engine {
         let Some(link) = self.links.get(id) else { return };
         let at = link.session;
         let Some(session) = self.sessions.get(at) else { return };
-        let (uid, durable) = (session.uid, session.durable());
+        let (uid, durable, v5) = (session.uid, session.durable(), link.version.is_v5());
         // Identifiers of QoS 1 are not remembered: after PUBACK they name a new message [MQTT-4.3.2-5].
         if publish.qos == Qos::ExactlyOnce
             && let Some(acknowledged) = session.received.as_ref().and_then(|r| r.state(publish.packet_id))
@@ -144,6 +144,7 @@ impl Engine {
             packet_id: publish.packet_id,
             qos: publish.qos,
             durable: durable && publish.qos == Qos::ExactlyOnce,
+            told: v5 && publish.qos != Qos::AtMostOnce,
         };
         if publish.qos == Qos::ExactlyOnce
             && let Some(session) = self.sessions.get_mut(at)
@@ -260,8 +261,8 @@ impl Engine {
         self.counters.homed += 1;
         let qos = message.view().qos;
         let kept = if message.view().retain { self.retain(now, message) } else { Kept::InMemory };
-        // Whoever can be told is refused: an acknowledged retained message is kept.
-        if kept == Kept::Refused && qos != Qos::AtMostOnce {
+        // Whoever can be told is refused. A message of anybody else still reaches its subscribers: acknowledged is delivered.
+        if kept == Kept::Refused && origin.told {
             return Routed::Now(ReasonCode::QuotaExceeded);
         }
         if qos != Qos::AtMostOnce && self.home.has_durable() && self.append(now, origin, message) {
