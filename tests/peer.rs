@@ -199,6 +199,11 @@ impl Peer {
         self.pick(packet::PINGRESP);
     }
 
+    /// Whether the server answers, and then says nothing for a while and does not close.
+    pub(crate) fn answered_and_left_alone(&mut self) -> bool {
+        self.packet_within(PATIENCE).is_some() && self.packet_within(QUIET).is_none() && !self.ended
+    }
+
     /// Nothing arrives for a while, and the connection stays.
     pub(crate) fn quiet(&mut self) {
         let got = self.packet_within(QUIET);

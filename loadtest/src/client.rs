@@ -24,19 +24,6 @@ pub(crate) struct Speech {
     pub(crate) qos: Qos,
 }
 
-/// How far a client is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Not connected yet.
-    New,
-    /// CONNECT is on its way.
-    Greeting,
-    /// SUBSCRIBE is on its way.
-    Subscribing,
-    /// Everything is acknowledged.
-    Ready,
-}
-
 /// What a packet means for the work in hand.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard<'a> {
@@ -54,7 +41,6 @@ pub(crate) enum Heard<'a> {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) slot: Option<SlotId>,
-    pub(crate) stage: Stage,
     /// Written, but not yet given to the ring.
     pub(crate) out: Vec<u8>,
     pub(crate) sending: bool,
@@ -67,15 +53,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(filter: Option<Box<str>>) -> Self {
-        Self {
-            slot: None,
-            stage: Stage::New,
-            out: Vec::new(),
-            sending: false,
-            listed: false,
-            partial: Vec::new(),
-            filter,
-        }
+        Self { slot: None, out: Vec::new(), sending: false, listed: false, partial: Vec::new(), filter }
     }
 
     /// Writes CONNECT.
@@ -92,7 +70,6 @@ impl Client {
         };
         let written = encode::connect(&connect, PACKET_MAX, &mut self.out);
         assert!(written.is_ok(), "a CONNECT has a few dozen bytes");
-        self.stage = Stage::Greeting;
     }
 
     /// Takes a packet, and writes what MQTT wants as an answer.
@@ -114,18 +91,15 @@ impl Client {
             Packet::ConnAck(ack) => {
                 accepted("CONNECT", ack.reason)?;
                 let Some(filter) = &self.filter else {
-                    self.stage = Stage::Ready;
                     return Ok(Heard::Ready);
                 };
                 let filters = [(&**filter, SubscribeOptions::at(speech.qos))];
                 let subscribe = SubscribeOut { packet_id: 1, filters: &filters, ..SubscribeOut::default() };
                 encode::subscribe(peer, &subscribe, &mut self.out).map_err(|_| "the filter is too long")?;
-                self.stage = Stage::Subscribing;
                 Ok(Heard::Nothing)
             }
             Packet::SubAck(ack) => {
                 ack.reasons().try_for_each(|reason| accepted("SUBSCRIBE", reason))?;
-                self.stage = Stage::Ready;
                 Ok(Heard::Ready)
             }
             Packet::PubAck(ack) | Packet::PubComp(ack) => {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use bitsim_protocol::{Publish, encode};
 use bitsim_ring::{Event, Receive, Ring, RingConfig, SlotId, stream_socket};
 
-use crate::client::{Client, Heard, Speech, Stage, cut};
+use crate::client::{Client, Heard, Speech, cut};
+use crate::standstill::Standstill;
 
 /// Completions of one turn.
 const REAP_MAX: usize = 4096;
@@ -82,16 +83,14 @@ impl Fleet {
 
     /// Connects all clients that are not yet; returns when every one is ready.
     pub(crate) fn open(&mut self) -> Result<(), String> {
-        let mut progress = (self.ready, Instant::now());
+        let mut standstill = Standstill::new(self.ready as u64, Instant::now());
         while self.ready < self.clients.len() {
             while self.opened < self.clients.len() && self.opened - self.ready < OPENING_MAX {
                 self.connect(self.opened)?;
                 self.opened += 1;
             }
             self.turn(&mut Silence, Some(Duration::from_secs(1)))?;
-            if self.ready > progress.0 {
-                progress = (self.ready, Instant::now());
-            } else if progress.1.elapsed() > STALL {
+            if standstill.lasts(self.ready as u64, Instant::now(), STALL) {
                 return Err(format!("{} of {} clients are ready, and no more", self.ready, self.len()));
             }
         }
@@ -253,7 +252,6 @@ impl Fleet {
 
     fn send(&mut self, who: usize, bytes: Vec<u8>) -> Result<(), String> {
         let client = &mut self.clients[who];
-        debug_assert!(client.stage != Stage::New, "a send before the connection");
         let slot = client.slot.ok_or("a client sends before it connects")?;
         client.sending = true;
         self.ring.send(slot, bytes).map_err(|refused| format!("client {who}: {:?}", refused.error))

@@ -15,6 +15,7 @@ mod fleet;
 mod outcome;
 mod run;
 mod stamp;
+mod standstill;
 mod traffic;
 
 use std::process::ExitCode;

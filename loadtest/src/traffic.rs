@@ -14,6 +14,7 @@ use crate::arguments::{Plan, Work};
 use crate::client::Speech;
 use crate::fleet::{Fleet, Listener};
 use crate::stamp::{Sequence, Stamp};
+use crate::standstill::Standstill;
 
 /// Latencies are told apart up to a minute.
 const LATENCY_NANOS_MAX: u64 = 60_000_000_000;
@@ -116,16 +117,13 @@ impl Traffic {
     /// Sends as much as may be under way, until `until` or until all messages are sent.
     pub(crate) fn run_deep(&mut self, until: Instant) -> Result<(), String> {
         self.table.list_all();
-        let mut progress = (0, Instant::now());
+        let mut standstill = Standstill::new(self.table.delivered, Instant::now());
         while Instant::now() < until && self.totals().sent < self.messages_max {
             self.fill()?;
             self.fleet.turn(&mut self.table, Some(WAIT))?;
             self.table.tick();
-            if self.table.delivered != progress.0 {
-                progress = (self.table.delivered, Instant::now());
-            } else if progress.1.elapsed() > PATIENCE {
+            if standstill.lasts(self.table.delivered, Instant::now(), PATIENCE) {
                 self.table.write_off();
-                progress.1 = Instant::now();
             }
         }
         Ok(())
@@ -154,7 +152,7 @@ impl Traffic {
 
     /// Lets everything arrive; answers how many deliveries are missing for good.
     pub(crate) fn drain(&mut self) -> Result<u64, String> {
-        let mut progress = (self.table.delivered, Instant::now());
+        let mut standstill = Standstill::new(self.table.delivered, Instant::now());
         loop {
             let acknowledged = (0..self.table.publishers.len()).all(|nth| self.unacknowledged(nth) == 0);
             if self.table.outstanding() == 0 && acknowledged {
@@ -162,9 +160,7 @@ impl Traffic {
             }
             self.fleet.turn(&mut self.table, Some(WAIT))?;
             self.table.tick();
-            if self.table.delivered != progress.0 {
-                progress = (self.table.delivered, Instant::now());
-            } else if progress.1.elapsed() > PATIENCE {
+            if standstill.lasts(self.table.delivered, Instant::now(), PATIENCE) {
                 self.table.write_off();
                 break;
             }
