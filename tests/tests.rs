@@ -12,8 +12,10 @@
 mod bad_connect;
 mod bad_framing;
 mod bad_publish;
+mod bad_subscribe;
 mod broker;
 mod family;
+mod metrics;
 mod packet;
 mod peer;
 mod program;

@@ -43,8 +43,17 @@ impl Fetches {
 
 impl Engine {
     /// Begins to send the retained messages of a subscription.
+    ///
+    /// What was asked for before and has not begun answers this as well, so that a session has no more fetches waiting than
+    /// subscriptions, however often it asks.
     pub(crate) fn fetch_retained(&mut self, now: Now, at: u32, filter: &str, homes: Vec<(ShardId, u64)>) {
         let Some(session) = self.sessions.get_mut(at) else { return };
+        for waiting in session.fetches.iter().skip(1) {
+            if let Some(state) = self.fetches.all.get_mut(waiting).filter(|state| *state.filter == *filter) {
+                state.homes = homes;
+                return;
+            }
+        }
         self.fetches.last += 1;
         let fetch = self.fetches.last;
         session.fetches.push(fetch);
@@ -94,6 +103,20 @@ impl Engine {
             let (messages, next) = self.retained_page(now, &filter, after.as_deref(), until);
             self.page_came(now, fetch, &messages, next);
         }
+    }
+
+    /// The subscription ended: what it still wanted is not waited for. A fetch under way sees the end by itself.
+    pub(crate) fn forget_fetches(&mut self, at: u32, filter: &str) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let Some(first) = session.fetches.first().copied() else { return };
+        let all = &mut self.fetches.all;
+        session.fetches.retain(|fetch| {
+            let keep = *fetch == first || all.get(fetch).is_some_and(|state| *state.filter != *filter);
+            if !keep {
+                all.remove(fetch);
+            }
+            keep
+        });
     }
 
     fn fetch_done(&mut self, at: u32, fetch: u64) {
@@ -162,7 +185,13 @@ impl Engine {
         let sub: Option<Sub> =
             session.subscriptions.iter().find(|s| Some(&s.filter) == own.as_ref()).map(|s| s.sub);
         // Unsubscribed meanwhile: no more of it.
-        let Some(sub) = sub else { return self.fetch_done(at, fetch) };
+        let Some(sub) = sub else {
+            self.fetch_done(at, fetch);
+            if remote {
+                self.fetch_on(now, at);
+            }
+            return;
+        };
         for message in messages {
             if !self.may(at, crate::access::Action::Read, message.topic()) {
                 continue;

@@ -119,7 +119,10 @@ impl Engine {
             Item { filter: filter.filter.into(), code: granted as u8, fetch: false, homes: Vec::new() };
         let refused = self.subscribe_policy(at, text, filter);
         let Some(pending) = self.subscribes.get_mut(request) else { return };
-        let index = u16::try_from(pending.items.len()).unwrap_or(u16::MAX);
+        let index = u16::try_from(pending.items.len()).ok();
+        // Homes answer by number, and one packet must not make more work than the numbers there are.
+        let refused = refused.or(index.is_none().then_some(Refusal::Quota));
+        let index = index.unwrap_or(u16::MAX);
         if let Some(refusal) = refused {
             let reason = match refusal {
                 Refusal::Access => self.limits.refused_filter,
@@ -403,6 +406,7 @@ impl Engine {
             }
         }
         let text: Box<str> = self.filters.filter(filter).into();
+        self.forget_fetches(at, &text);
         self.filters.remove_by_id(filter, at);
         self.filters_version += 1;
         let last = self.filters.find(&text).is_none();
