@@ -9,7 +9,7 @@ use crate::message::{Incoming, Message};
 use crate::retained::PageLimit;
 use crate::session::{FilterRef, Sub};
 use crate::time::Now;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Messages and visited topics of one page.
@@ -43,17 +43,12 @@ impl Fetches {
 
 impl Engine {
     /// Begins to send the retained messages of a subscription.
-    ///
-    /// What was asked for before and has not begun answers this as well, so that a session has no more fetches waiting than
-    /// subscriptions, however often it asks.
     pub(crate) fn fetch_retained(&mut self, now: Now, at: u32, filter: &str, homes: Vec<(ShardId, u64)>) {
-        let Some(session) = self.sessions.get_mut(at) else { return };
-        for waiting in session.fetches.iter().skip(1) {
-            if let Some(state) = self.fetches.all.get_mut(waiting).filter(|state| *state.filter == *filter) {
-                state.homes = homes;
-                return;
-            }
+        let Some(session) = self.sessions.get(at) else { return };
+        if session.fetches.len() >= 2 * self.limits.subscriptions_max as usize {
+            self.thin_fetches(at);
         }
+        let Some(session) = self.sessions.get_mut(at) else { return };
         self.fetches.last += 1;
         let fetch = self.fetches.last;
         session.fetches.push(fetch);
@@ -105,18 +100,27 @@ impl Engine {
         }
     }
 
-    /// The subscription ended: what it still wanted is not waited for. A fetch under way sees the end by itself.
-    pub(crate) fn forget_fetches(&mut self, at: u32, filter: &str) {
+    /// Of the fetches that have not begun, leaves the last of each filter that is still subscribed: no more than there may be
+    /// subscriptions, however often a client asks while it takes nothing.
+    fn thin_fetches(&mut self, at: u32) {
         let Some(session) = self.sessions.get_mut(at) else { return };
-        let Some(first) = session.fetches.first().copied() else { return };
-        let all = &mut self.fetches.all;
-        session.fetches.retain(|fetch| {
-            let keep = *fetch == first || all.get(fetch).is_some_and(|state| *state.filter != *filter);
-            if !keep {
-                all.remove(fetch);
+        let mut old = std::mem::take(&mut session.fetches).into_iter();
+        let first = old.next();
+        let mut kept = Vec::new();
+        let mut seen = HashSet::with_hasher(foldhash::fast::FixedState::default());
+        for fetch in old.rev() {
+            let Some(state) = self.fetches.all.get(&fetch) else { continue };
+            let id = self.filters.find(&state.filter).filter(|id| self.filters.get_by_id(*id, at).is_some());
+            if id.is_some_and(|id| seen.insert(id)) {
+                kept.push(fetch);
+            } else {
+                self.fetches.all.remove(&fetch);
             }
-            keep
-        });
+        }
+        if let Some(session) = self.sessions.get_mut(at) {
+            session.fetches.extend(first);
+            session.fetches.extend(kept.into_iter().rev());
+        }
     }
 
     fn fetch_done(&mut self, at: u32, fetch: u64) {
@@ -187,9 +191,6 @@ impl Engine {
         // Unsubscribed meanwhile: no more of it.
         let Some(sub) = sub else {
             self.fetch_done(at, fetch);
-            if remote {
-                self.fetch_on(now, at);
-            }
             return;
         };
         for message in messages {

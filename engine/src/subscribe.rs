@@ -406,7 +406,6 @@ impl Engine {
             }
         }
         let text: Box<str> = self.filters.filter(filter).into();
-        self.forget_fetches(at, &text);
         self.filters.remove_by_id(filter, at);
         self.filters_version += 1;
         let last = self.filters.find(&text).is_none();
