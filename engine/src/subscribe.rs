@@ -268,20 +268,41 @@ impl Engine {
             }
             text = Some((item.filter.clone(), item.code));
         }
-        if let (Some((log, offset)), Some((filter, code))) = (start, text)
-            && let Some(session) = self.sessions.get_mut(at).filter(|s| s.uid == uid)
-        {
+        if let (Some(start), Some((filter, code))) = (start, text) {
             let qos = Qos::try_from(code).unwrap_or(Qos::AtLeastOnce);
-            let reader = session.readers().get_or_insert(log, offset, qos);
-            (reader.end, reader.qos) = (None, qos);
-            let id = self.filters.find(&filter).map(FilterRef::Own);
+            self.reader_starts(from, (at, uid), filter, qos, start);
+        }
+        self.subscribe_progress(now, request);
+    }
+
+    /// A durable reader begins, unless its subscription ended while the home's answer was on its way.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one mail item, and whose it is")]
+    fn reader_starts(
+        &mut self,
+        from: ShardId,
+        (at, uid): (u32, SessionUid),
+        filter: Box<str>,
+        qos: Qos,
+        (log, offset): (LogId, Offset),
+    ) {
+        let id = self.filters.find(&filter).map(FilterRef::Own);
+        if let Some(session) = self.sessions.get_mut(at).filter(|s| s.uid == uid) {
             if let Some(subscription) =
                 session.subscriptions.iter_mut().find(|s| Some(&s.filter) == id.as_ref())
             {
                 subscription.log = Some(Box::new((log, offset)));
+                let reader = session.readers().get_or_insert(log, offset, qos);
+                (reader.end, reader.qos) = (None, qos);
+                return;
+            }
+            // One from before still has deliveries to end, and tells the home when it has.
+            if session.readers.as_mut().is_some_and(|readers| readers.get_mut(log).is_some()) {
+                return;
             }
         }
-        self.subscribe_progress(now, request);
+        // Nothing was handed out, so nobody else would tell the home to forget the reader and its log.
+        let interest = Interest { subscriber: uid, durable: true, qos, no_local: false };
+        self.post_first(from, None, Mail::Unsubscribe { filter, interest, last: false, discard: true });
     }
 
     /// One answer less is awaited; with the last one the row is written and SUBACK prepared.
