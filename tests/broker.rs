@@ -13,6 +13,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 const START_LIMIT: Duration = Duration::from_secs(20);
 const CONFORMANCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/profiles/conformance.toml");
 
@@ -132,6 +134,29 @@ impl Broker {
     /// All the server printed so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Sends SIGHUP and waits for the outcome: whether the new files took effect.
+    pub(crate) fn reload(&self) -> bool {
+        const GOOD: &str = "INFO reloaded";
+        const BAD: &str = "not reloaded: ";
+        let outcomes = |log: &str| (log.matches(GOOD).count(), log.matches(BAD).count());
+        let before = outcomes(&self.log());
+        kill_process(self.process(), Signal::HUP).unwrap();
+        let until = Instant::now() + START_LIMIT;
+        loop {
+            let now = outcomes(&self.log());
+            if now != before {
+                return now.0 > before.0;
+            }
+            assert!(Instant::now() < until, "nothing is said of the reload:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The process, for signals and limits.
+    pub(crate) fn process(&self) -> Pid {
+        Pid::from_raw(self.pid.unwrap().try_into().unwrap()).unwrap()
     }
 
     /// Resident memory in KiB, as the kernel counts it.

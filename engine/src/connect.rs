@@ -162,6 +162,12 @@ impl Engine {
         }
         let reason = match verdict {
             Verdict::Accepted => return self.enter(now, id),
+            Verdict::AcceptedAnonymously => {
+                if let LinkState::Pending(pending) = &mut link.state {
+                    pending.request.username = None;
+                }
+                return self.enter(now, id);
+            }
             Verdict::BadCredentials => ReasonCode::BadUserNameOrPassword,
             Verdict::NotAuthorized => ReasonCode::NotAuthorized,
             Verdict::Unavailable => ReasonCode::ServerUnavailable,
@@ -180,6 +186,13 @@ impl Engine {
         let mut pending = pending;
         let namespace = link.meta.namespace;
         let account = pending.request.username.clone();
+        if let Some(will) = &pending.will {
+            let who = Identity { username: account.as_deref(), client_id: &pending.request.client_id };
+            if will.topic.starts_with('$') || !self.access.may(&who, Action::Write, &will.topic) {
+                self.counters.refuse(Refusal::Access);
+                return self.refuse(id, ReasonCode::NotAuthorized);
+            }
+        }
         // [MQTT-3.1.3-2]
         let found = self.sessions.find(namespace, &pending.request.client_id);
         if let Some(at) = found {
@@ -268,12 +281,11 @@ impl Engine {
         }
         let Some(session) = self.sessions.get_mut(at) else { return };
         session.link = NONE;
-        let uid = session.uid;
         // The will of the old link is sent, unless the new one continues the session within its delay [MQTT-3.1.3-9].
         if let Some(will) = session.will.take()
             && (clean_start || will.delay_secs == 0)
         {
-            self.send_will(now, &will, uid);
+            self.send_will(now, &will, at);
         }
         if let Some(link) = self.links.get_mut(id) {
             link.session = NONE;
@@ -386,7 +398,7 @@ impl Engine {
             return;
         }
         session.link = NONE;
-        let (uid, expiry) = (session.uid, session.expiry_secs);
+        let expiry = session.expiry_secs;
         if quiet {
             return;
         }
@@ -394,7 +406,7 @@ impl Engine {
         if session.will.as_ref().is_some_and(|w| w.delay_secs == 0 || expiry == 0)
             && let Some(will) = session.will.take()
         {
-            self.send_will(now, &will, uid);
+            self.send_will(now, &will, at);
         }
         if expiry == 0 {
             return self.end_session(now, at);
@@ -417,11 +429,10 @@ impl Engine {
         if session.link != NONE {
             return;
         }
-        let uid = session.uid;
         if session.will_at_ms <= now.monotonic_ms
             && let Some(will) = session.will.take()
         {
-            self.send_will(now, &will, uid);
+            self.send_will(now, &will, at);
             self.save_session(at);
         }
         let Some(session) = self.sessions.get(at) else { return };
@@ -452,7 +463,7 @@ impl Engine {
         }
         // A delayed will is sent at the session's end at the latest [MQTT-3.1.3-9].
         if let Some(will) = session.will.take() {
-            self.send_will(now, &will, uid);
+            self.send_will(now, &will, at);
         }
         let Some(session) = self.sessions.get_mut(at) else { return };
         let subscriptions = std::mem::take(&mut session.subscriptions);

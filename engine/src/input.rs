@@ -97,6 +97,8 @@ pub struct LinkMeta {
 pub enum Verdict {
     /// Let in.
     Accepted,
+    /// Let in, but not as who it says it is: the access rules see a client without a user name.
+    AcceptedAnonymously,
     /// Unknown user or wrong password: CONNACK 0x86 (3.x: 4).
     BadCredentials,
     /// Known, and not allowed: 0x87 (3.x: 5).

@@ -3,10 +3,11 @@
 //! It is sent when the link ends without DISCONNECT 0x00 [MQTT-3.1.2-8], after its delay or at the session's end, whichever is
 //! first [MQTT-3.1.3-9]; a link that comes back in time takes the delayed one back.
 
+use crate::access::Action;
 use crate::engine::Engine;
-use crate::identity::SessionUid;
 use crate::mail::Origin;
 use crate::message::{Incoming, Message, MessageRef, NEVER};
+use crate::probe::Refusal;
 use crate::record::WillRecord;
 use crate::time::Now;
 use bitsim_protocol::Qos;
@@ -40,8 +41,12 @@ impl Will {
 }
 
 impl Engine {
-    /// Publishes a will on behalf of a session, now.
-    pub(crate) fn send_will(&mut self, now: Now, will: &Will, publisher: SessionUid) {
+    /// Publishes a will on behalf of a session, now, if the session may still write its topic.
+    pub(crate) fn send_will(&mut self, now: Now, will: &Will, at: u32) {
+        let Some(publisher) = self.sessions.get(at).map(|session| session.uid) else { return };
+        if will.topic.starts_with('$') || !self.may(at, Action::Write, &will.topic) {
+            return self.counters.refuse(Refusal::Access);
+        }
         self.counters.wills += 1;
         let message = Arc::new(Message::new(&MessageRef {
             topic: &will.topic,

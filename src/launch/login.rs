@@ -68,8 +68,9 @@ impl Login for LoginGate {
     fn check(&self, request: AuthRequest, anonymous: bool, answer: Answer) {
         let pool = self.pool.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(pool) = pool else {
-            // Without a password file nobody can be known: where anonymous clients may come in, a name is just a name.
-            return answer(if anonymous { Verdict::Accepted } else { Verdict::NotAuthorized });
+            // Without a password file nobody can be known: where anonymous clients may come in, a name is just a name, and
+            // must not pass for an account that rules give rights to.
+            return answer(if anonymous { Verdict::AcceptedAnonymously } else { Verdict::NotAuthorized });
         };
         let Some(username) = request.username else { return answer(Verdict::BadCredentials) };
         let attempt = Attempt {
