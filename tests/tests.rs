@@ -9,6 +9,7 @@
     reason = "a test that meets the unexpected must fail, and says where"
 )]
 
+mod bad_acknowledge;
 mod bad_connect;
 mod bad_framing;
 mod bad_publish;
