@@ -82,7 +82,8 @@ impl Engine {
         let entry = session.outbound.as_mut().and_then(|o| o.find(packet_id).and_then(|i| o.get_mut(i)));
         if let Some(entry) = entry.filter(|e| e.stage == Stage::Received) {
             entry.stage = Stage::Pubcomp;
-            if let Some(id) = self.links.id(slot) {
+            if let Some(id) = self.links.id(slot).filter(|_| self.links.at(slot).is_some_and(|l| l.is_live()))
+            {
                 self.send_pubrel(id, packet_id, ReasonCode::Success);
             }
         }
@@ -179,6 +180,7 @@ impl Engine {
         let slot = session.link;
         if let Some(mut outbound) = session.outbound.take() {
             let mut again = VecDeque::new();
+            let committing: Vec<u16> = outbound.committing().collect();
             for entry in outbound.entries_mut() {
                 let qos = if entry.stage == Stage::Puback { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
                 match (&entry.source, entry.stage) {
@@ -205,6 +207,13 @@ impl Engine {
                     (Source::Log(log, offset), Stage::Puback | Stage::Pubrec) => {
                         let (log, offset, packet_id) = (*log, *offset, entry.packet_id);
                         again.push_back(Again { log, offset, packet_id, dup: true });
+                    }
+                    // The store refused its state when it was to be sent first.
+                    (Source::Log(log, offset), Stage::Committing)
+                        if !committing.contains(&entry.packet_id) =>
+                    {
+                        let (log, offset, packet_id) = (*log, *offset, entry.packet_id);
+                        again.push_back(Again { log, offset, packet_id, dup: false });
                     }
                     _ => {}
                 }

@@ -4,8 +4,8 @@ use crate::access::Action;
 use crate::commit::{Release, Then};
 use crate::deliver::Out;
 use crate::engine::Engine;
-use crate::identity::SessionUid;
-use crate::link::NONE;
+use crate::home::NUMBER_BITS;
+use crate::identity::{SessionUid, ShardId};
 use crate::mail::{Mail, Place};
 use crate::message::{Incoming, MessageRef, NEVER};
 use crate::outbound::{Again, Entry, SPAN_MAX, Source, Stage};
@@ -42,7 +42,8 @@ impl Engine {
             let Some(at) = self.sessions.by_uid(*subscriber) else { continue };
             let log = LogId { slot: place.log.slot, kind: LogKind::References, number: subscriber.0 };
             if let Some(session) = self.sessions.get_mut(at) {
-                let start = *offset;
+                // From the first of this process: an earlier reference may be committed, and so forwarded, later.
+                let start = (offset >> NUMBER_BITS << NUMBER_BITS) + 1;
                 session.readers().get_or_insert(log, start, Qos::ExactlyOnce);
             }
             self.arrived(now, at, log, *offset, Some((place.log, place.offset)), message);
@@ -132,6 +133,7 @@ impl Engine {
         let stage = if grant.qos == Qos::AtLeastOnce { Stage::Puback } else { Stage::Committing };
         outbound.push(Entry { packet_id, stage, source: Source::Log(log, offset), retain: grant.retain });
         if grant.qos == Qos::ExactlyOnce {
+            outbound.commits(packet_id);
             // Identifier and state are committed before the packet that depends on them.
             self.write_cursor(at, log);
             return self.release(Release::Publish2 {
@@ -187,8 +189,25 @@ impl Engine {
         Some(grant)
     }
 
-    /// QoS 2 state is committed: the PUBLISH leaves, if the session is still there to get it.
-    pub(crate) fn publish2_committed(&mut self, now: Now, at: u32, packet_id: u16, record: &MessageRecord) {
+    /// QoS 2 state is committed, or was refused: what is in order now leaves, if the session is still there to get it.
+    pub(crate) fn publish2_committed(
+        &mut self,
+        now: Now,
+        at: u32,
+        packet_id: u16,
+        record: Option<Box<MessageRecord>>,
+    ) {
+        if let Some(outbound) = self.sessions.get_mut(at).and_then(|s| s.outbound.as_mut()) {
+            outbound.committed(packet_id, record);
+        }
+        while let Some(outbound) = self.sessions.get_mut(at).and_then(|s| s.outbound.as_mut())
+            && let Some((packet_id, record)) = outbound.take_committed()
+        {
+            self.publish2(now, at, packet_id, &record);
+        }
+    }
+
+    fn publish2(&mut self, now: Now, at: u32, packet_id: u16, record: &MessageRecord) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let slot = session.link;
         let Some(entry) =
@@ -203,7 +222,8 @@ impl Engine {
         let source = entry.source.clone();
         let (retain, log) =
             (entry.retain, if let Source::Log(log, _) = entry.source { Some(log) } else { None });
-        if slot == NONE {
+        // Before CONNACK nothing is sent; what was not sent by then is sent with what is sent again.
+        if !self.links.at(slot).is_some_and(|l| l.is_live()) {
             return;
         }
         if let (Some(outbound), Source::Log(log, offset)) = (session.outbound.as_mut(), source)
@@ -249,36 +269,14 @@ impl Engine {
     /// A session is back: its homes say where its logs stand.
     pub(crate) fn wake_readers(&mut self, at: u32) {
         let Some(session) = self.sessions.get(at) else { return };
-        let subscriber = session.uid;
-        let wild =
-            session.subscriptions.iter().any(|s| matches!(s.filter, FilterRef::Own(_)) && s.log.is_none());
-        let Some(readers) = session.readers.as_ref() else {
-            if wild && session.stored {
-                self.wake_all(subscriber);
-            }
-            return;
-        };
-        let logs: Vec<LogId> = readers.iter().map(|r| r.log).collect();
-        for shard in 0..self.slots.shards() {
-            let shard = crate::identity::ShardId(shard);
-            let logs: Vec<LogId> = logs
-                .iter()
-                .copied()
-                .filter(|l| l.kind == LogKind::Topic && self.shard_of(l.slot) == shard)
-                .collect();
-            if wild || !logs.is_empty() || readers_of(at, self) {
+        let (subscriber, references) = (session.uid, session.references);
+        let logs: Vec<LogId> = session.readers.iter().flat_map(|r| r.iter()).map(|r| r.log).collect();
+        for shard in (0..self.slots.shards()).map(ShardId) {
+            let here = |log: &LogId| log.kind == LogKind::Topic && self.shard_of(log.slot) == shard;
+            let logs: Vec<LogId> = logs.iter().copied().filter(here).collect();
+            if references || !logs.is_empty() {
                 self.post_first(shard, None, Mail::Wake { subscriber, logs });
             }
-        }
-    }
-
-    fn wake_all(&mut self, subscriber: SessionUid) {
-        for shard in 0..self.slots.shards() {
-            self.post_first(
-                crate::identity::ShardId(shard),
-                None,
-                Mail::Wake { subscriber, logs: Vec::new() },
-            );
         }
     }
 
@@ -323,6 +321,7 @@ impl Engine {
         if records.is_empty() {
             // Everything up to the head was trimmed or never written: pass over it.
             reader.position = reader.forwarded + 1;
+            reader.dirty = true;
             return self.cursor_changed(now, at);
         }
         if log.kind == LogKind::References {
@@ -455,13 +454,21 @@ impl Engine {
         let Some(at) = self.sessions.by_uid(subscriber) else { return };
         let Some(session) = self.sessions.get_mut(at) else { return };
         let slot = session.link;
-        // An answer to what an earlier link waited for is not the one that is due, and without a link nothing is.
-        let Some(outbound) = session.outbound.as_mut().filter(|_| slot != NONE) else { return };
+        // An answer to what an earlier link waited for is not the one that is due, and without a link, or before its CONNACK, nothing is.
+        let live = self.links.at(slot).is_some_and(|l| l.is_live());
+        let Some(outbound) = session.outbound.as_mut().filter(|_| live) else { return };
         let Some(due) = outbound.again.front().copied().filter(|a| a.packet_id == packet_id) else { return };
         outbound.again.pop_front();
         let entry = outbound.find(packet_id).and_then(|i| outbound.get_mut(i));
         if let Some((stage, retain)) = entry.map(|e| (e.stage, e.retain)) {
             let record = found.and_then(|(_, bytes)| MessageRecord::decode(&bytes));
+            if let Some(record) = record.as_ref().filter(|_| stage == Stage::Committing) {
+                outbound.commits(packet_id);
+                self.write_cursor(at, due.log);
+                let record = Box::new(record.clone());
+                self.release(Release::Publish2 { session: at, packet_id, record });
+                return self.read_again(at);
+            }
             let written = record.is_some_and(|record| {
                 let ids = self.grant(at, due.log, reference, &record).map(|g| g.ids).unwrap_or_default();
                 let qos = if stage == Stage::Puback { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
@@ -540,21 +547,13 @@ impl Engine {
         if ended {
             self.write(Write::Delete { table: Table::Cursors, key });
             if let Some(readers) = self.sessions.get_mut(at).and_then(|s| s.readers.as_mut()) {
-                readers.take_finished();
+                readers.remove(log);
             }
         } else {
             self.write(Write::Put { table: Table::Cursors, key, value: row.encode(), expires_at_ms: None });
         }
         self.release(Release::Cursor { subscriber: uid, log, to, released, ended });
     }
-}
-
-fn readers_of(at: u32, engine: &Engine) -> bool {
-    engine
-        .sessions
-        .get(at)
-        .and_then(|s| s.readers.as_ref())
-        .is_some_and(|r| r.iter().any(|r| r.log.kind == LogKind::References))
 }
 
 fn expires_at(now: Now, expires_at_ms: u64) -> u64 {

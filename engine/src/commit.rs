@@ -99,7 +99,7 @@ impl Engine {
                 );
             }
             Release::Publish2 { session, packet_id, record } => {
-                self.publish2_committed(now, session, packet_id, &record)
+                self.publish2_committed(now, session, packet_id, Some(record))
             }
             Release::Pubrel { session, packet_id } => self.pubrel_committed(session, packet_id),
             Release::Pubcomp { link, packet_id } => {
@@ -132,14 +132,21 @@ impl Engine {
                 self.counters.refuse(Refusal::Store);
                 self.close_link(now, link, Some(ReasonCode::UnspecifiedError));
             }
-            Release::Publish2 { session, .. } | Release::Pubrel { session, .. } => {
-                if let Some(id) = self.sessions.get(session).and_then(|s| self.links.id(s.link)) {
-                    self.counters.refuse(Refusal::Store);
-                    self.close_link(now, id, Some(ReasonCode::UnspecifiedError));
-                }
+            Release::Publish2 { session, packet_id, .. } => {
+                self.publish2_committed(now, session, packet_id, None);
+                self.session_refused(now, session);
             }
+            Release::Pubrel { session, .. } => self.session_refused(now, session),
             // The tail is delivered again after a restart; nothing is lost.
             Release::Cursor { .. } => {}
+        }
+    }
+
+    /// The store does not take the state of a session: its link ends, so that the client tries again.
+    fn session_refused(&mut self, now: Now, at: u32) {
+        if let Some(id) = self.sessions.get(at).and_then(|s| self.links.id(s.link)) {
+            self.counters.refuse(Refusal::Store);
+            self.close_link(now, id, Some(ReasonCode::UnspecifiedError));
         }
     }
 }

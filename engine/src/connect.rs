@@ -7,12 +7,13 @@ use crate::access::{Action, Identity};
 use crate::commit::Release;
 use crate::effect::{AuthRequest, Effect};
 use crate::engine::Engine;
-use crate::identity::{LinkId, SessionUid};
+use crate::identity::{LinkId, SessionUid, ShardId};
 use crate::input::Verdict;
 use crate::link::{LinkState, NONE, Pause, PendingConnect};
+use crate::mail::Mail;
 use crate::probe::Refusal;
-use crate::session::{FilterRef, Session};
-use crate::store::{Table, Write};
+use crate::session::Session;
+use crate::store::{LogId, LogKind, Table, Write};
 use crate::time::Now;
 use crate::timers::TimerKind;
 use crate::will::Will;
@@ -206,8 +207,9 @@ impl Engine {
             self.counters.refuse(Refusal::Sessions);
             return self.refuse(id, ReasonCode::QuotaExceeded);
         }
-        // [MQTT-3.1.2-4]: Clean Start discards the session; [MQTT-3.1.2-5]: else it goes on.
-        let kept = found.filter(|at| !pending.clean_start && self.sessions.get(*at).is_some());
+        // [MQTT-3.1.2-4]: Clean Start discards the session; [MQTT-3.1.2-5]: else it goes on, unless it ended with its link.
+        let kept =
+            found.filter(|at| !pending.clean_start && self.sessions.get(*at).is_some_and(Session::durable));
         let at = match kept {
             Some(at) => at,
             None => {
@@ -468,21 +470,19 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let subscriptions = std::mem::take(&mut session.subscriptions);
         let fetches = std::mem::take(&mut session.fetches);
-        let wild = session.durable()
-            && subscriptions.iter().any(|s| matches!(s.filter, FilterRef::Own(_)) && s.log.is_none());
+        let logs: Vec<LogId> = session.readers.iter().flat_map(|r| r.iter()).map(|r| r.log).collect();
+        let wild = session.references;
         for subscription in subscriptions {
             self.drop_subscription(at, &subscription, true);
         }
         for fetch in fetches {
             self.fetches.remove(fetch);
         }
-        if wild {
-            for shard in 0..self.slots.shards() {
-                self.post_first(
-                    crate::identity::ShardId(shard),
-                    None,
-                    crate::mail::Mail::Discard { subscriber: uid },
-                );
+        for shard in (0..self.slots.shards()).map(ShardId) {
+            let here = |log: &LogId| log.kind == LogKind::Topic && self.shard_of(log.slot) == shard;
+            let logs: Vec<LogId> = logs.iter().copied().filter(here).collect();
+            if wild || !logs.is_empty() {
+                self.post_first(shard, None, Mail::Discard { subscriber: uid, logs });
             }
         }
         let Some(session) = self.sessions.remove(at) else { return };
@@ -500,20 +500,16 @@ impl Engine {
         }
     }
 
-    /// Writes the row of a durable session; of one that is none any more, deletes it.
+    /// Writes the row of a session that outlives its link, or did.
     pub(crate) fn save_session(&mut self, at: u32) {
         let Some(session) = self.sessions.get(at) else { return };
         let key = session_key(session.namespace, &session.client_id);
-        if session.durable() {
+        if session.durable() || session.stored {
             let value = session.record(|id| self.filters.filter(id).to_owned()).encode();
             self.write(Write::Put { table: Table::Sessions, key, value, expires_at_ms: None });
-        } else if session.stored {
-            self.write(Write::Delete { table: Table::Sessions, key });
-        } else {
-            return;
-        }
-        if let Some(session) = self.sessions.get_mut(at) {
-            session.stored = session.durable();
+            if let Some(session) = self.sessions.get_mut(at) {
+                session.stored = true;
+            }
         }
     }
 

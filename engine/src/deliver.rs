@@ -139,7 +139,7 @@ impl Engine {
     ) {
         let Some(session) = self.sessions.get(at) else { return };
         let own = message.view().publisher == session.uid && session.uid.0 != 0;
-        let durable = session.durable() && session.stored;
+        let durable = session.stored;
         let (mut qos, mut any, mut as_published, mut id) = (Qos::AtMostOnce, false, false, 0);
         for (_, sub) in group {
             // [MQTT-3.8.3-3]
@@ -192,7 +192,8 @@ impl Engine {
     )]
     fn send_qos0(&mut self, now: Now, slot: u32, view: &MessageRef<'_>, retain: bool, alone: bool) {
         let bound = self.limits.outbox_bytes_max as usize;
-        let Some(link) = self.links.at(slot) else { return };
+        // Before CONNACK nothing is sent.
+        let Some(link) = self.links.at(slot).filter(|l| l.is_live()) else { return };
         if link.queued() + view.payload.len() > bound {
             return self.counters.drop(Drop::OutboxFull);
         }
@@ -209,9 +210,12 @@ impl Engine {
     pub(crate) fn deliver_live(&mut self, now: Now, at: u32, message: &mut Incoming<'_>, how: How) {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let slot = session.link;
-        let keep = session.durable();
+        let keep = session.stored;
         let Some(link) = self.links.at(slot) else { return };
         if how.qos == Qos::AtMostOnce {
+            if !link.is_live() {
+                return;
+            }
             if link.queued() + message.view().payload.len() > self.limits.outbox_bytes_max as usize {
                 return self.counters.drop(Drop::OutboxFull);
             }
@@ -284,7 +288,7 @@ impl Engine {
                 return;
             }
             let window = link.receive_max;
-            let keep = session.durable();
+            let keep = session.stored;
             let Some(outbound) = session.outbound.as_mut() else { break };
             if outbound.unfinished() >= window || outbound.span() >= SPAN_MAX {
                 return;

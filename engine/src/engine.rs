@@ -342,7 +342,7 @@ impl Engine {
             Mail::SubscribeAnswer { request, index, start, arrival, refused } => {
                 self.subscribe_answered(now, from, request, index, start, arrival, refused);
             }
-            Mail::Discard { subscriber } => self.home_discard(subscriber),
+            Mail::Discard { subscriber, logs } => self.home_discard(subscriber, &logs),
             Mail::RetainedAsk { fetch, filter, after, until } => {
                 self.home_page(now, from, fetch, &filter, after.as_deref(), until)
             }

@@ -311,9 +311,10 @@ impl Home {
             committed: start,
             ending: false,
         });
-        // The same filter again changes options, never the cursor [MQTT-3.8.4-4].
+        // The same filter again changes options, never the cursor [MQTT-3.8.4-4]; after an unsubscribe it begins anew.
+        let start = if reader.ending { log.committed + 1 } else { reader.committed };
         (reader.interest, reader.ending) = (interest, false);
-        (log.id, reader.committed)
+        (log.id, start)
     }
 
     /// An exact reader wants no more; with `discard` it holds nothing either.
@@ -328,6 +329,14 @@ impl Home {
             reader.ending = true;
         }
         self.reclaim(id)
+    }
+
+    /// A subscriber ended: whatever it still read of a topic is not needed.
+    pub(crate) fn discard_exact(&mut self, log: LogId, subscriber: SessionUid) -> Reclaim {
+        if let Some(topic) = self.logs.get_mut(&log.number) {
+            topic.readers.remove(&subscriber.0);
+        }
+        self.reclaim(log)
     }
 
     /// A cursor of an exact reader was committed.

@@ -99,6 +99,8 @@ pub enum Mail {
     Discard {
         /// Who.
         subscriber: SessionUid,
+        /// The topic logs that it read at this home.
+        logs: Vec<LogId>,
     },
     /// First: a page of retained messages of this home.
     RetainedAsk {

@@ -5,6 +5,7 @@
 //! log; what is in a log waits there.
 
 use crate::message::Message;
+use crate::record::MessageRecord;
 use crate::store::{LogId, Offset};
 use bitsim_protocol::Qos;
 use std::collections::VecDeque;
@@ -82,11 +83,40 @@ pub(crate) struct Outbound {
     last_id: u16,
     /// Messages out of logs that go out before anything new, in order: each is read when the one before it has left.
     pub(crate) again: VecDeque<Again>,
+    /// QoS 2 messages out of logs whose state is being committed, in the order handed out; the record once that is done.
+    committing: VecDeque<(u16, Option<Box<MessageRecord>>)>,
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: u32,
 }
 
 impl Outbound {
+    /// The state of a message is being committed.
+    pub(crate) fn commits(&mut self, packet_id: u16) {
+        self.committing.push_back((packet_id, None));
+    }
+
+    /// Those for which an answer of the store is awaited, or that wait for one before them.
+    pub(crate) fn committing(&self) -> impl Iterator<Item = u16> {
+        self.committing.iter().map(|c| c.0)
+    }
+
+    /// The store has answered; `None`: it refused.
+    pub(crate) fn committed(&mut self, packet_id: u16, record: Option<Box<MessageRecord>>) {
+        let Some(at) = self.committing.iter().position(|c| c.0 == packet_id) else { return };
+        if record.is_none() {
+            self.committing.remove(at);
+        } else if let Some(waiting) = self.committing.get_mut(at) {
+            waiting.1 = record;
+        }
+    }
+
+    /// The next message whose state is committed; none before those that were handed out earlier.
+    pub(crate) fn take_committed(&mut self) -> Option<(u16, Box<MessageRecord>)> {
+        self.committing.front()?.1.as_ref()?;
+        let (packet_id, record) = self.committing.pop_front()?;
+        record.map(|record| (packet_id, record))
+    }
+
     /// Unfinished entries.
     pub(crate) fn unfinished(&self) -> u16 {
         self.unfinished

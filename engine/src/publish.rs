@@ -8,7 +8,7 @@ use crate::commit::Release;
 use crate::engine::Engine;
 use crate::home::{Retained, slot_key};
 use crate::identity::{LinkId, SessionUid, ShardId};
-use crate::link::{NONE, Pause, PendingAck};
+use crate::link::{Pause, PendingAck};
 use crate::mail::{Mail, Origin, Place, PublishOutcome};
 use crate::message::{Incoming, Message, MessageRef, NEVER};
 use crate::probe::{Drop, Refusal};
@@ -101,7 +101,7 @@ impl Engine {
         let Some(link) = self.links.get(id) else { return };
         let at = link.session;
         let Some(session) = self.sessions.get(at) else { return };
-        let (uid, durable, v5) = (session.uid, session.durable(), link.version.is_v5());
+        let (uid, durable, v5) = (session.uid, session.stored, link.version.is_v5());
         // Identifiers of QoS 1 are not remembered: after PUBACK they name a new message [MQTT-4.3.2-5].
         if publish.qos == Qos::ExactlyOnce
             && let Some(acknowledged) = session.received.as_ref().and_then(|r| r.state(publish.packet_id))
@@ -415,6 +415,9 @@ impl Engine {
             Routed::Now(reason) => Some(reason),
             Routed::Later => None,
         };
+        if let Some(reason) = ready {
+            self.settle_received(origin, reason);
+        }
         let Some(link) = self.links.get_mut(origin.link) else { return };
         let in_order = link.extras.as_ref().is_none_or(|e| e.acks.is_empty());
         if in_order && let Some(reason) = ready {
@@ -438,21 +441,16 @@ impl Engine {
             PublishOutcome::Answered(reason) => reason,
             PublishOutcome::NotStored => return self.not_stored(now, origin),
         };
-        // A session that came back on another link waits for the same answer there.
-        let on_link = self.links.get(origin.link).map(|l| l.session).filter(|at| *at != NONE);
-        let Some(at) = on_link.or_else(|| self.sessions.by_uid(origin.session)) else { return };
-        let Some(session) = self.sessions.get_mut(at) else { return };
-        // Settled now, not when PUBREC leaves: that may wait behind another answer on a link that ends before, and the next link
-        // would wait for an answer that has come.
-        if origin.qos == Qos::ExactlyOnce {
-            let received = session.received.get_or_insert_default();
-            if reason as u8 >= 0x80 {
-                received.remove(origin.packet_id);
-            } else {
-                received.set(origin.packet_id, true);
+        self.settle_received(origin, reason);
+        let Some(at) = self.session_of(origin) else {
+            // The home wrote the identifier of a session that has ended since.
+            if origin.durable {
+                let key = received_key(origin.session, origin.packet_id);
+                self.write(Write::Delete { table: Table::Received, key });
             }
-        }
-        let Some(link) = self.links.id(session.link) else { return };
+            return;
+        };
+        let Some(link) = self.sessions.get(at).and_then(|s| self.links.id(s.link)) else { return };
         if let Some(extras) = self.links.get_mut(link).and_then(|l| l.extras.as_mut())
             && let Some(ack) = extras
                 .acks
@@ -462,6 +460,30 @@ impl Engine {
             ack.ready = Some(reason);
         }
         self.send_acks(link);
+    }
+
+    /// The session that published. One that came back on another link waits for the same answer there.
+    fn session_of(&self, origin: &Origin) -> Option<u32> {
+        let on_link = self.links.get(origin.link).map(|l| l.session);
+        on_link
+            .filter(|at| self.sessions.get(*at).is_some_and(|s| s.uid == origin.session))
+            .or_else(|| self.sessions.by_uid(origin.session))
+    }
+
+    /// What became of an identifier of QoS 2. Settled when it is known, not when PUBREC leaves: that may wait behind another answer
+    /// on a link that ends before, and the next link would wait for an answer that has come.
+    fn settle_received(&mut self, origin: &Origin, reason: ReasonCode) {
+        if origin.qos == Qos::ExactlyOnce
+            && let Some(session) = self.session_of(origin).and_then(|at| self.sessions.get_mut(at))
+        {
+            let received = session.received.get_or_insert_default();
+            // The identifier may name a new message [MQTT-4.3.3-9].
+            if reason as u8 >= 0x80 {
+                received.remove(origin.packet_id);
+            } else {
+                received.set(origin.packet_id, true);
+            }
+        }
     }
 
     /// The store would not take it: no acknowledgement, so that the client tries again; the link waits, then is closed.
@@ -494,7 +516,6 @@ impl Engine {
         let peer = Peer { version: link.version, packet_max: link.packet_max };
         // No reason string and no user properties, wanted or not [MQTT-3.1.2-29].
         let answer = Ack::new(ack.packet_id, reason);
-        let at = link.session;
         let refused = reason as u8 >= 0x80;
         // [MQTT-3.3.4-1]
         if ack.qos == Qos::AtLeastOnce {
@@ -512,17 +533,6 @@ impl Engine {
         {
             connected.acknowledged();
             room = link.paused & Pause::Window as u8 != 0 && connected.has_room();
-        }
-        if ack.qos == Qos::ExactlyOnce
-            && let Some(session) = self.sessions.get_mut(at)
-            && let Some(received) = session.received.as_mut()
-        {
-            // The identifier may name a new message [MQTT-4.3.3-9].
-            if refused {
-                received.remove(ack.packet_id);
-            } else {
-                received.set(ack.packet_id, true);
-            }
         }
         if room {
             self.resume(now, id, Pause::Window);

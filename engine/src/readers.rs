@@ -5,7 +5,7 @@
 //! lowest offset still needed, is the front of `handed`, or `position` when nothing is unfinished.
 
 use crate::record::CursorRecord;
-use crate::store::{LogId, LogKind, Offset};
+use crate::store::{LogId, Offset};
 use bitsim_protocol::Qos;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -36,6 +36,8 @@ pub(crate) struct Reader {
     pub(crate) forwarded: Offset,
     /// After an unsubscribe: the last offset that is delivered.
     pub(crate) end: Option<Offset>,
+    /// Between an unsubscribe and the next subscribe: nothing above the first and below the second is delivered.
+    gaps: Vec<(Offset, Offset)>,
     /// Granted, for what is delivered after an unsubscribe.
     pub(crate) qos: Qos,
     pub(crate) handed: VecDeque<Handed>,
@@ -60,6 +62,7 @@ impl Reader {
             position: start,
             forwarded: start.saturating_sub(1),
             end: None,
+            gaps: Vec::new(),
             qos,
             handed: VecDeque::new(),
             fetched: VecDeque::new(),
@@ -86,9 +89,25 @@ impl Reader {
         self.handed.is_empty() && self.end.is_some_and(|end| self.position > end)
     }
 
+    /// Subscribed again: what comes from `start` on is delivered, and what was owed at the unsubscribe.
+    pub(crate) fn reopen(&mut self, start: Offset) {
+        let Some(end) = self.end.take() else { return };
+        self.gaps.push((end, start));
+        self.dirty = true;
+        self.pass_gaps();
+    }
+
+    fn pass_gaps(&mut self) {
+        while let Some((_, start)) = self.gaps.first().filter(|(end, _)| self.position > *end) {
+            self.position = self.position.max(*start);
+            self.gaps.remove(0);
+        }
+    }
+
     /// Notes that `offset` was handed out (`done`: passed over).
     pub(crate) fn hand(&mut self, offset: Offset, target: Option<(LogId, Offset)>, done: bool) {
         self.position = offset + 1;
+        self.pass_gaps();
         self.dirty = true;
         self.handed.push_back(Handed { offset, target, done });
         self.settle();
@@ -160,17 +179,9 @@ impl Readers {
         self.all.iter_mut()
     }
 
-    /// Takes out those that are finished for good.
-    pub(crate) fn take_finished(&mut self) -> Vec<Reader> {
-        let mut out = Vec::new();
-        self.all.retain_mut(|reader| {
-            if reader.finished() && reader.log.kind == LogKind::Topic && !reader.reading {
-                out.push(reader.clone());
-                return false;
-            }
-            true
-        });
-        out
+    /// Takes one out.
+    pub(crate) fn remove(&mut self, log: LogId) {
+        self.all.retain(|reader| reader.log != log);
     }
 
     /// Whether any has unread records.

@@ -135,7 +135,9 @@ pub(crate) struct Session {
     /// Milliseconds UTC; 0: connected.
     pub(crate) away_since_ms: u64,
     pub(crate) namespace: u8,
-    /// Rows of it are in the store.
+    /// It had a durable wildcard subscription: homes may hold references for it.
+    pub(crate) references: bool,
+    /// It outlives its link, or once did: rows of it are in the store, and its messages wait in logs.
     pub(crate) stored: bool,
 }
 
@@ -165,6 +167,7 @@ impl Session {
             will_at_ms: u64::MAX,
             away_since_ms: 0,
             namespace,
+            references: false,
             stored: false,
         }
     }

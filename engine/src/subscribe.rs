@@ -162,10 +162,11 @@ impl Engine {
         }
         let interest = Interest {
             subscriber: session.uid,
-            durable: session.durable(),
+            durable: session.stored,
             qos: granted,
             no_local: options.no_local,
         };
+        session.references |= filter.has_wildcard && session.stored;
         self.tell_homes(filter.filter, request, index, interest, first);
     }
 
@@ -292,7 +293,8 @@ impl Engine {
             {
                 subscription.log = Some(Box::new((log, offset)));
                 let reader = session.readers().get_or_insert(log, offset, qos);
-                (reader.end, reader.qos) = (None, qos);
+                reader.reopen(offset);
+                reader.qos = qos;
                 return;
             }
             // One from before still has deliveries to end, and tells the home when it has.
@@ -313,7 +315,7 @@ impl Engine {
             return;
         }
         let (at, uid) = (pending.session, pending.uid);
-        if self.sessions.get(at).is_some_and(|s| s.uid == uid && s.durable()) {
+        if self.sessions.get(at).is_some_and(|s| s.uid == uid && s.stored) {
             self.save_session(at);
         }
         if self.batch.is_empty() {
@@ -376,7 +378,7 @@ impl Engine {
                 self.drop_subscription(at, &subscription, false);
             }
         }
-        if self.sessions.get(at).is_some_and(|s| s.durable()) {
+        if self.sessions.get(at).is_some_and(|s| s.stored) {
             self.save_session(at);
         }
         if self.batch.is_empty() {
@@ -401,7 +403,7 @@ impl Engine {
     /// Takes one subscription out of the tables, here and at its homes. It is out of the session's list already.
     pub(crate) fn drop_subscription(&mut self, at: u32, subscription: &Subscription, discard: bool) {
         let Some(session) = self.sessions.get_mut(at) else { return };
-        let (uid, durable) = (session.uid, session.durable() || session.stored);
+        let (uid, durable) = (session.uid, session.stored);
         let filter = match &subscription.filter {
             FilterRef::Shared(name) => {
                 let shard = self.group_shard(name);
@@ -494,7 +496,13 @@ impl Engine {
     }
 
     /// At the home: a subscriber with references ended.
-    pub(crate) fn home_discard(&mut self, subscriber: SessionUid) {
+    pub(crate) fn home_discard(&mut self, subscriber: SessionUid, logs: &[LogId]) {
+        for log in logs {
+            let reclaim = self.home.discard_exact(*log, subscriber);
+            self.reclaim(reclaim);
+        }
+        // References that are about to be written are to be found by the reads.
+        self.flush();
         for (log, from) in self.home.discard(subscriber) {
             self.discard_on(log, from);
         }
@@ -553,7 +561,7 @@ impl Engine {
             session: session.uid,
             shard: self.shard,
             qos: sub.options.qos(),
-            durable: session.durable(),
+            durable: session.stored,
             room,
         };
         if let Some(pending) = self.subscribes.get_mut(request) {

@@ -27,7 +27,7 @@ const UNFINISHED_MAX: usize = 16;
 pub(crate) struct Client {
     at: usize,
     pub(crate) name: String,
-    version: Version,
+    pub(crate) version: Version,
     pub(crate) online: bool,
     pub(crate) linked: bool,
     durable: bool,
@@ -246,6 +246,9 @@ impl Client {
     }
 
     fn take(&mut self, packet: &Packet<'_>, oracle: &mut Oracle, reply: &mut Vec<u8>) -> Result<(), String> {
+        if self.online == matches!(packet, Packet::ConnAck(_)) {
+            return Err(format!("{} was sent {packet:?}, online: {}", self.name, self.online));
+        }
         match packet {
             Packet::ConnAck(answer) if answer.reason as u8 == 0 => {
                 self.connected(answer.session_present, oracle, reply)?;
@@ -301,7 +304,7 @@ impl Client {
                 encode::pubrel(self.peer(), &Ack::success(*packet_id), reply).unwrap();
                 continue;
             }
-            let (topic, payload) = (oracle.topic(*serial), Oracle::payload(*serial));
+            let (topic, payload) = oracle.repeat(*serial);
             let again = PublishOut {
                 dup: true,
                 qos: *qos,

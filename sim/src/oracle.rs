@@ -1,7 +1,7 @@
 //! What must arrive, and what must not.
 //!
 //! Every message has a serial number, which is its payload with a checksum. A delivery must be of a message that was sent, to
-//! a topic that the session asked for and may read, in the order of its publisher, topic and QoS; at QoS 2 once. A message
+//! a topic that the session asked for and may read, in the order of its publisher's connection, topic and QoS; at QoS 2 once. A message
 //! that was acknowledged must reach each session that was subscribed before it was sent and stayed so.
 
 use bitsim_protocol::{Publish, Qos, TopicLimits, filter_matches, validate_filter};
@@ -16,6 +16,8 @@ struct Sent {
     qos: Qos,
     acknowledged: bool,
     will: bool,
+    /// Sent again on a later connection at QoS 1: another publish, which may come behind newer ones.
+    repeated: bool,
 }
 
 #[derive(Default)]
@@ -27,8 +29,10 @@ struct Session {
     seen: BTreeSet<u32>,
     /// Messages of QoS 2 that are not retained ones, fresh deliveries.
     exactly: BTreeSet<u32>,
-    /// Latest message by publisher, topic, QoS as sent and as delivered.
-    latest: BTreeMap<(usize, String, Qos, Qos), u32>,
+    /// Latest message by publisher, topic, QoS as sent and as delivered, and which subscription it was sent under.
+    latest: BTreeMap<(usize, String, Qos, Qos, usize), u32>,
+    /// Filters that were left, and what had been sent by then: order holds within a subscription.
+    left: Vec<(String, u32)>,
     expected: BTreeSet<u32>,
 }
 
@@ -59,7 +63,14 @@ impl Oracle {
 
     /// A message is about to be sent: its serial number and payload.
     pub(crate) fn send(&mut self, publisher: usize, topic: &str, qos: Qos, will: bool) -> (u32, Vec<u8>) {
-        self.sent.push(Sent { publisher, topic: topic.to_owned(), qos, acknowledged: false, will });
+        self.sent.push(Sent {
+            publisher,
+            topic: topic.to_owned(),
+            qos,
+            acknowledged: false,
+            will,
+            repeated: false,
+        });
         let serial = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
         if qos > Qos::AtMostOnce && topic != SECRET && !will {
             for session in &mut self.sessions {
@@ -77,12 +88,14 @@ impl Oracle {
         (serial, payload)
     }
 
-    /// The topic of a message, for sending it again.
-    pub(crate) fn topic(&self, serial: u32) -> &str {
-        &self.sent[serial as usize - 1].topic
+    /// A message is sent again: its topic and payload.
+    pub(crate) fn repeat(&mut self, serial: u32) -> (&str, Vec<u8>) {
+        let sent = &mut self.sent[serial as usize - 1];
+        sent.repeated |= sent.qos == Qos::AtLeastOnce;
+        (&sent.topic, Oracle::payload(serial))
     }
 
-    pub(crate) fn payload(serial: u32) -> Vec<u8> {
+    fn payload(serial: u32) -> Vec<u8> {
         let mut payload = serial.to_be_bytes().to_vec();
         payload.extend(checksum(serial).to_be_bytes());
         payload
@@ -113,6 +126,7 @@ impl Oracle {
         let (sent, session) = (&self.sent, &mut self.sessions[client]);
         session.confirmed.remove(filter);
         let filter = plain(filter).0;
+        session.left.push((filter.to_owned(), u32::try_from(sent.len()).unwrap_or(u32::MAX)));
         session.expected.retain(|serial| !filter_matches(filter, &sent[*serial as usize - 1].topic));
     }
 
@@ -150,12 +164,15 @@ impl Oracle {
             return Err(format!("client {client} was sent #{serial} twice at QoS 2"));
         }
         if !known && came.qos.min(sent.qos) == came.qos {
-            let way = (sent.publisher, sent.topic.clone(), sent.qos, came.qos);
+            let ended =
+                |(filter, last): &&(String, u32)| *last < serial && filter_matches(filter, &sent.topic);
+            let subscription = session.left.iter().filter(ended).count();
+            let way = (sent.publisher, sent.topic.clone(), sent.qos, came.qos, subscription);
             let latest = session.latest.entry(way).or_default();
-            if *latest > serial {
+            if *latest > serial && !sent.repeated {
                 return Err(format!("client {client} was sent #{serial} after #{latest} of {}", sent.topic));
             }
-            *latest = serial;
+            *latest = (*latest).max(serial);
         }
         Ok(serial)
     }

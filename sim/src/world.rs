@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::network::Network;
 use crate::oracle::{Oracle, SECRET};
 use crate::store::Store;
-use crate::transcript::Transcript;
+use crate::transcript::{Transcript, packets};
 use bitsim_engine::access::{AccessRules, Effect as Rule, Rights, Subject};
 use bitsim_engine::effect::Effect;
 use bitsim_engine::identity::{LinkId, ShardId};
@@ -21,6 +21,7 @@ use bitsim_engine::slots::session_shard;
 use bitsim_engine::store::{Answer, Request, Table};
 use bitsim_engine::time::Now;
 use bitsim_engine::{Engine, EngineConfig};
+use bitsim_protocol::Version;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -97,14 +98,18 @@ struct World {
 /// # Errors
 /// The first invariant that does not hold.
 pub fn run(seed: u64, fault: Option<Fault>) -> Result<Stats, Box<Failure>> {
-    let mut world = World::new(seed, fault);
+    let mut world = World::new(seed, fault, false);
     match world.play() {
         Ok(()) => Ok(Stats {
             events: world.transcript.events,
             messages: world.oracle.messages(),
             deliveries: world.oracle.deliveries,
         }),
-        Err(why) => Err(Box::new(Failure { why, transcript: world.transcript.lines() })),
+        Err(why) => {
+            let mut again = World::new(seed, fault, true);
+            assert_eq!(again.play().as_ref(), Err(&why), "a seed decides everything");
+            Err(Box::new(Failure { why, transcript: again.transcript.lines() }))
+        }
     }
 }
 
@@ -119,7 +124,7 @@ fn access() -> Arc<AccessRules> {
 }
 
 impl World {
-    fn new(seed: u64, fault: Option<Fault>) -> World {
+    fn new(seed: u64, fault: Option<Fault>, recorded: bool) -> World {
         let mut dice = Dice::new(seed);
         let shards = 1 + u16::try_from(dice.below(4)).unwrap_or(0);
         let limits = Arc::new(Limits {
@@ -149,7 +154,7 @@ impl World {
             store: Store::new(fault),
             clients: (0..CLIENTS).map(|at| Client::new(at, &mut dice)).collect(),
             oracle: Oracle::new(CLIENTS),
-            transcript: Transcript::default(),
+            transcript: Transcript::new(recorded),
             dice,
             fault,
             moved: false,
@@ -214,7 +219,7 @@ impl World {
     }
 
     fn note(&mut self, at: usize, line: &str) {
-        self.transcript.note(self.now, format!("client {at} {line}"));
+        self.transcript.event(self.now, || format!("client {at} {line}"));
     }
 
     fn connect(&mut self, at: usize, clean: bool) {
@@ -286,6 +291,14 @@ impl World {
 
     fn input(&mut self, shard: usize, input: Input<'_>) {
         let now = Now { monotonic_ms: self.now, wall_ms: WALL_MS + self.now };
+        let version =
+            |link: &LinkId| self.wires.get(link).map_or(Version::V5, |wire| self.clients[wire.owner].version);
+        self.transcript.note(self.now, || match &input {
+            Input::Received { link, bytes } => {
+                format!("shard {shard} <- {link:?}: {}", packets(version(link), bytes))
+            }
+            other => format!("shard {shard} <- {other:?}"),
+        });
         self.engines[shard].handle(now, input);
         self.moved = true;
     }
@@ -398,6 +411,7 @@ impl World {
     fn effects(&mut self, shard: usize) {
         while let Some(effect) = self.engines[shard].poll_effect() {
             self.moved = true;
+            self.transcript.note(self.now, || format!("shard {shard} -> {effect:?}"));
             match effect {
                 Effect::Store { token, request } => {
                     let id = ShardId(u16::try_from(shard).unwrap_or(0));
@@ -432,6 +446,8 @@ impl World {
         self.engines[shard].take_output(link, &mut bytes);
         let Some(wire) = self.wires.get_mut(&link).filter(|_| !bytes.is_empty()) else { return };
         self.moved = true;
+        let version = self.clients[wire.owner].version;
+        self.transcript.note(self.now, || format!("shard {shard} -> {link:?}: {}", packets(version, &bytes)));
         if wire.client.is_some() {
             if self.fault == Some(Fault::IdentifierReused) {
                 reuse(&mut bytes);
