@@ -15,5 +15,5 @@ mod shard;
 mod turn;
 
 pub use config::{EngineTemplate, ListenerConfig, Login, RingSettings, ShardsConfig, StartError};
-pub use post::Report;
+pub use post::{Inbox, Mailbox, Report, pair};
 pub use running::{Running, start};

@@ -74,8 +74,8 @@ pub struct Report {
     pub moved: u64,
 }
 
-/// The post box of one shard, seen from outside.
-pub(crate) struct Mailbox {
+/// The post box of one shard, seen from outside. Public, with [`Inbox`] and [`pair`], for the benches.
+pub struct Mailbox {
     first: Sender<(ShardId, MailBatch)>,
     second: Sender<(ShardId, MailBatch)>,
     control: Sender<Control>,
@@ -84,14 +84,16 @@ pub(crate) struct Mailbox {
 }
 
 /// Its other end, with the shard.
-pub(crate) struct Inbox {
-    pub(crate) first: Receiver<(ShardId, MailBatch)>,
-    pub(crate) second: Receiver<(ShardId, MailBatch)>,
+pub struct Inbox {
+    /// Towards a home.
+    pub first: Receiver<(ShardId, MailBatch)>,
+    /// Away from it.
+    pub second: Receiver<(ShardId, MailBatch)>,
     pub(crate) control: Receiver<Control>,
 }
 
 /// Both ends for one shard.
-pub(crate) fn pair() -> (Mailbox, Inbox) {
+pub fn pair() -> (Mailbox, Inbox) {
     let (first, first_in) = bounded(BATCHES_MAX);
     let (second, second_in) = bounded(BATCHES_MAX);
     let (control, control_in) = unbounded();
@@ -101,13 +103,13 @@ pub(crate) fn pair() -> (Mailbox, Inbox) {
 
 impl Mailbox {
     /// The shard's bell, once its ring exists.
-    pub(crate) fn set_bell(&self, bell: Doorbell) {
+    pub fn set_bell(&self, bell: Doorbell) {
         // A shard has one ring.
         let _ = self.bell.set(bell);
     }
 
     /// Wakes the shard, if it waits.
-    pub(crate) fn ring(&self) {
+    pub fn ring(&self) {
         if let Some(bell) = self.bell.get() {
             bell.ring();
         }
@@ -122,7 +124,7 @@ impl Mailbox {
     }
 
     /// Puts a batch in, or gives it back if the queue is full. A shard that has ended needs no mail.
-    pub(crate) fn post(&self, from: ShardId, batch: MailBatch) -> Result<(), MailBatch> {
+    pub fn post(&self, from: ShardId, batch: MailBatch) -> Result<(), MailBatch> {
         let queue = match batch.lane {
             Lane::First => &self.first,
             Lane::Second => &self.second,
