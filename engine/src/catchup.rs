@@ -70,7 +70,7 @@ impl Engine {
         else {
             return;
         };
-        let in_step = reader.position == offset && !reader.reading && reader.fetched.is_empty();
+        let in_step = reader.position == offset && reader.reading.is_none() && reader.fetched.is_empty();
         reader.forwarded = reader.forwarded.max(offset);
         if reader.end.is_some_and(|end| offset > end) || offset < reader.position {
             return;
@@ -252,8 +252,8 @@ impl Engine {
         let Some(readers) = session.readers.as_mut() else { return };
         let mut asks = Vec::new();
         for reader in readers.iter_mut() {
-            if reader.behind() && !reader.reading && reader.fetched.is_empty() {
-                reader.reading = true;
+            if reader.behind() && reader.reading.is_none() && reader.fetched.is_empty() {
+                reader.reading = Some(reader.forwarded);
                 asks.push((reader.log, reader.position));
             }
         }
@@ -317,12 +317,13 @@ impl Engine {
         else {
             return;
         };
-        reader.reading = false;
+        let known = reader.reading.take().unwrap_or(reader.forwarded);
         if records.is_empty() {
-            // Everything up to the head was trimmed or never written: pass over it.
-            reader.position = reader.forwarded + 1;
+            // Everything up to what was known when it was asked was trimmed or never written: pass over it.
+            reader.position = reader.position.max(known + 1);
             reader.dirty = true;
-            return self.cursor_changed(now, at);
+            self.cursor_changed(now, at);
+            return self.catch_up(now, at);
         }
         if log.kind == LogKind::References {
             let targets: Vec<(Offset, (LogId, Offset))> = records

@@ -365,11 +365,12 @@ impl Home {
         released: &[(LogId, Offset)],
         out: &mut Vec<Reclaim>,
     ) {
-        if let Some(reader) = self.wild_by_uid.get(&subscriber.0)
-            && let Some(Some(reader)) = self.wild_readers.get_mut(*reader as usize)
-            && let Some(place) = reader.references.get_mut(&log.slot)
-        {
-            place.2 = place.2.max(to);
+        // Of a subscriber that ended, the reads of its discard let go everything above the cursor that is known here.
+        let Some(reader) = self.wild_by_uid.get(&subscriber.0) else { return };
+        let Some(Some(reader)) = self.wild_readers.get_mut(*reader as usize) else { return };
+        let Some(place) = reader.references.get_mut(&log.slot) else { return };
+        if to > place.2 {
+            place.2 = to;
             out.push(Reclaim::Trim(log, to));
         }
         for (target, offset) in released {

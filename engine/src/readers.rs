@@ -44,8 +44,8 @@ pub(crate) struct Reader {
     pub(crate) fetched: VecDeque<Fetched>,
     /// Above the cursor and finished before a restart.
     pub(crate) skip: Vec<Offset>,
-    /// A page was asked for and has not come.
-    pub(crate) reading: bool,
+    /// A page was asked for and has not come: what was known to be committed by then.
+    pub(crate) reading: Option<Offset>,
     /// What the last committed row says.
     pub(crate) committed: Offset,
     /// Passed since the last commit: what references held.
@@ -67,7 +67,7 @@ impl Reader {
             handed: VecDeque::new(),
             fetched: VecDeque::new(),
             skip: Vec::new(),
-            reading: false,
+            reading: None,
             committed: start,
             released: Vec::new(),
             dirty: false,

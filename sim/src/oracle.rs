@@ -34,6 +34,8 @@ struct Session {
     /// Filters that were left, and what had been sent by then: order holds within a subscription.
     left: Vec<(String, u32)>,
     expected: BTreeSet<u32>,
+    /// Sent while a subscription was confirmed: between an unsubscribe and the next SUBACK nobody knows which one takes a message.
+    ordered: BTreeSet<u32>,
 }
 
 /// See the module.
@@ -72,13 +74,14 @@ impl Oracle {
             repeated: false,
         });
         let serial = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
-        if qos > Qos::AtMostOnce && topic != SECRET && !will {
-            for session in &mut self.sessions {
-                let wanted = |(filter, granted): (&String, &Qos)| {
-                    let (filter, shared) = plain(filter);
-                    !shared && *granted > Qos::AtMostOnce && filter_matches(filter, topic)
-                };
-                if session.confirmed.iter().any(wanted) {
+        for session in self.sessions.iter_mut().filter(|_| topic != SECRET && !will) {
+            let matching = session.confirmed.iter().filter(|(filter, _)| {
+                let (filter, shared) = plain(filter);
+                !shared && filter_matches(filter, topic)
+            });
+            if let Some(granted) = matching.map(|(_, granted)| *granted).max() {
+                session.ordered.insert(serial);
+                if granted.min(qos) > Qos::AtMostOnce {
                     session.expected.insert(serial);
                 }
             }
@@ -127,6 +130,11 @@ impl Oracle {
         session.confirmed.remove(filter);
         let filter = plain(filter).0;
         session.left.push((filter.to_owned(), u32::try_from(sent.len()).unwrap_or(u32::MAX)));
+        // What the broker may not have handled yet is not certainly under this subscription.
+        session.ordered.retain(|serial| {
+            let message = &sent[*serial as usize - 1];
+            message.acknowledged || !filter_matches(filter, &message.topic)
+        });
         session.expected.retain(|serial| !filter_matches(filter, &sent[*serial as usize - 1].topic));
     }
 
@@ -163,7 +171,7 @@ impl Oracle {
         if fresh && came.qos == Qos::ExactlyOnce && !session.exactly.insert(serial) {
             return Err(format!("client {client} was sent #{serial} twice at QoS 2"));
         }
-        if !known && came.qos.min(sent.qos) == came.qos {
+        if !known && session.ordered.contains(&serial) && came.qos.min(sent.qos) == came.qos {
             let ended =
                 |(filter, last): &&(String, u32)| *last < serial && filter_matches(filter, &sent.topic);
             let subscription = session.left.iter().filter(ended).count();
