@@ -176,17 +176,7 @@ fn bad_connect_one_identifier_from_many_sockets_leaves_one() {
             .collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<Peer>>()
     };
-    // Pools and tables grow with the most connections there ever were at once: until a storm adds nothing.
-    let mut before = 0;
-    let mut peers = Vec::new();
-    for _ in 0..4 {
-        drop(peers);
-        before = broker.resident_kib();
-        peers = storm(2.0);
-        if broker.resident_kib() <= before + before / 20 {
-            break;
-        }
-    }
+    let (peers, before) = family::settle(&broker, || storm(2.0));
     // CONNECTs of sockets that are closed by now may still be on their way, and each of them takes over once.
     let until = Instant::now() + PATIENCE;
     let mut last = loop {

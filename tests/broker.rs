@@ -61,18 +61,23 @@ impl Broker {
 
     /// Starts the server with its defaults and `extra` arguments.
     pub(crate) fn start_plain(extra: &[&str]) -> Self {
-        Self::run(&[], extra)
+        Self::run(&[], &[], extra)
     }
 
     /// Starts the server with a configuration file.
     pub(crate) fn start_with(config: &str, extra: &[&str]) -> Self {
-        Self::run(&["--config", config], extra)
+        Self::run(&[], &["--config", config], extra)
     }
 
-    fn run(config: &[&str], extra: &[&str]) -> Self {
+    /// Starts the server with its defaults by way of another program, such as one that sets limits first.
+    pub(crate) fn start_under(program: &[&str], extra: &[&str]) -> Self {
+        Self::run(program, &[], extra)
+    }
+
+    fn run(program: &[&str], config: &[&str], extra: &[&str]) -> Self {
         let shards = std::env::var("BITSIM_TEST_SHARDS").unwrap_or_else(|_| "2".into());
         let mut command = Command::new("sh");
-        command.args(["-c", WRAPPER, "sh", env!("CARGO_BIN_EXE_bitsim"), "serve"]);
+        command.args(["-c", WRAPPER, "sh"]).args(program).args([env!("CARGO_BIN_EXE_bitsim"), "serve"]);
         command.args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]).args(config);
         if !extra.contains(&"--shards") {
             command.args(["--shards", &shards]);

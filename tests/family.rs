@@ -166,6 +166,20 @@ pub(crate) fn repeat(broker: &Broker, mut action: impl FnMut(usize)) {
     ));
 }
 
+/// Does something until it adds no more memory: pools and tables grow with the most there ever was at once. What the last
+/// time made is kept. Growth that has no end fails.
+pub(crate) fn settle<T>(broker: &Broker, mut action: impl FnMut() -> T) -> (T, u64) {
+    let mut kept = action();
+    for _ in 0..8 {
+        let before = broker.resident_kib();
+        drop(std::mem::replace(&mut kept, action()));
+        if broker.resident_kib() <= before + before / 20 {
+            return (kept, before);
+        }
+    }
+    panic!("{} KiB and still growing", broker.resident_kib());
+}
+
 /// Memory comes back within 5 % (and a mebibyte, so that a small process may round); what it is then.
 pub(crate) fn await_memory(broker: &Broker, before: u64) -> u64 {
     let bound = before + before / 20 + 1024;

@@ -58,7 +58,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// A TCP connection without CONNECT.
     pub(crate) fn open(at: SocketAddr, version: u8) -> Self {
-        let stream = TcpStream::connect_timeout(&at, PATIENCE).unwrap();
+        Self::from_stream(TcpStream::connect_timeout(&at, PATIENCE).unwrap(), version)
+    }
+
+    /// A connection that was made otherwise.
+    pub(crate) fn from_stream(stream: TcpStream, version: u8) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { stream, version, received: Vec::new(), ready: VecDeque::new(), ended: false, next_id: 0 }
@@ -66,11 +70,19 @@ impl Peer {
 
     /// Connects and expects to be accepted.
     pub(crate) fn connect(at: SocketAddr, connect: &Connect) -> (Self, Connack) {
-        let mut peer = Self::open(at, connect.version);
-        peer.send(&connect.bytes());
-        let connack = peer.packet().connack(connect.version);
+        Self::open(at, connect.version).accepted(connect)
+    }
+
+    /// The same over a connection that was made otherwise.
+    pub(crate) fn over(stream: TcpStream, connect: &Connect) -> Self {
+        Self::from_stream(stream, connect.version).accepted(connect).0
+    }
+
+    fn accepted(mut self, connect: &Connect) -> (Self, Connack) {
+        self.send(&connect.bytes());
+        let connack = self.packet().connack(connect.version);
         assert_eq!(connack.reason, 0, "connection refused: {connack:?}");
-        (peer, connack)
+        (self, connack)
     }
 
     /// Connects with a clean session and default settings.

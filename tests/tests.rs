@@ -13,6 +13,8 @@ mod bad_acknowledge;
 mod bad_connect;
 mod bad_framing;
 mod bad_publish;
+mod bad_resources;
+mod bad_settings;
 mod bad_subscribe;
 mod broker;
 mod family;

@@ -1,7 +1,7 @@
 //! Mail on its way to other shards: the rules of the two lanes, without the queues themselves.
 //!
 //! Each lane to each shard is bounded in items and bytes. A full first lane pauses the links that fill it, and opens them when it
-//! has been taken; items without a link always fit (there are at most a few per session). A full second lane drops QoS 0,
+//! has been taken; items without a link always fit (there are at most a few per subscription). A full second lane drops QoS 0,
 //! pauses the links of this shard that publish into it, and stops this shard from taking first-hop mail.
 
 use crate::identity::{LinkId, ShardId};

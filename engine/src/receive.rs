@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::identity::LinkId;
 use crate::input::LinkMeta;
 use crate::link::{LinkState, NONE, Pause};
+use crate::probe::Refusal;
 use crate::time::Now;
 use crate::timers::TimerKind;
 use bitsim_protocol::{
@@ -34,7 +35,13 @@ impl Engine {
     /// Bytes of a link in their order, cut anywhere [MQTT-4.2.0-1].
     pub(crate) fn received(&mut self, now: Now, id: LinkId, bytes: &[u8]) {
         self.counters.bytes_in += bytes.len() as u64;
+        let bound = self.limits.outbox_bytes_max as usize;
         let Some(link) = self.links.get_mut(id) else { return };
+        // Deliveries stop at the bound; answers do not, so who asks on and on without reading them is closed.
+        if link.queued() >= 2 * bound {
+            self.counters.refuse(Refusal::SlowConsumer);
+            return self.close_link(now, id, Some(ReasonCode::QuotaExceeded));
+        }
         link.seen_ms = now.monotonic_ms;
         if link.part.is_empty() {
             self.frames(now, id, bytes);

@@ -200,12 +200,14 @@ impl Engine {
     fn tell_homes(&mut self, filter: &str, request: u32, index: u16, interest: Interest, first: bool) {
         let homes = self.homes_of(filter);
         for shard in homes {
+            let mut link = None;
             if let Some(pending) = self.subscribes.get_mut(request) {
                 pending.awaited += 1;
+                link = Some(pending.link);
             }
             let item =
                 Mail::Subscribe { request, index, filter: filter.into(), interest, first, resume: None };
-            self.post_first(shard, None, item);
+            self.post_first(shard, link, item);
         }
     }
 
@@ -564,10 +566,12 @@ impl Engine {
             durable: session.stored,
             room,
         };
+        let mut link = None;
         if let Some(pending) = self.subscribes.get_mut(request) {
             pending.awaited += 1;
+            link = Some(pending.link);
         }
         let shard = self.group_shard(&name);
-        self.post_first(shard, None, Mail::ShareJoin { group: (*name).into(), member, request, index });
+        self.post_first(shard, link, Mail::ShareJoin { group: (*name).into(), member, request, index });
     }
 }
