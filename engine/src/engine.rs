@@ -201,8 +201,15 @@ impl Engine {
     pub fn take_mail(&mut self, now: Now, to: ShardId, lane: Lane) -> Option<MailBatch> {
         let mut resumed = Vec::new();
         let batch = self.lanes.take(to, lane, &mut resumed);
+        if resumed.is_empty() {
+            return batch;
+        }
         for link in resumed {
             self.resume(now, link, crate::link::Pause::Lane);
+        }
+        // What they said may lie in the lane that was taken before this one.
+        if self.lanes.waits(to, Lane::First) || self.lanes.waits(to, Lane::Second) {
+            self.lanes.still_pending(to);
         }
         batch
     }
