@@ -125,7 +125,7 @@ fn idle(fleet: &mut Fleet, plan: &Plan, length: Duration) -> Result<(), String> 
             nth = (nth + 1) % fleet.len();
             due += gap;
         }
-        fleet.turn(&mut Silence, Some(due.saturating_duration_since(Instant::now())))?;
+        fleet.turn(&mut Silence, Some(due.min(until).saturating_duration_since(Instant::now())))?;
     }
     Ok(())
 }
