@@ -158,19 +158,19 @@ fn bad_resources_answers_that_nobody_reads_are_bounded() {
     let broker = Broker::for_family(&["--set", "connections.outbox_bytes_max=131072"]);
     let mut witness = Witness::new(&broker);
     for version in [4, 5] {
-        for (name, mebibytes, request) in [
-            ("PINGREQ", 12, packet::PINGREQ.to_vec()),
-            ("PUBLISH of QoS 1", 12, Publish::new(version, "q", "").qos(1, 1).bytes()),
-            ("PUBLISH of QoS 2", 12, Publish::new(version, "q", "").qos(2, 1).bytes()),
-            ("PUBREL", 12, packet::ack(packet::PUBREL, 9)),
-            ("SUBSCRIBE", 2, subscribe(version, 1, &[("r", 0)])),
-            ("SUBSCRIBE of many", 2, subscribe(version, 1, &[("r", 0); 200])),
-            ("UNSUBSCRIBE", 2, packet::unsubscribe(version, 1, &["r"])),
+        for (name, kibibytes, request) in [
+            ("PINGREQ", 12_288, packet::PINGREQ.to_vec()),
+            ("PUBLISH of QoS 1", 12_288, Publish::new(version, "q", "").qos(1, 1).bytes()),
+            ("PUBLISH of QoS 2", 12_288, Publish::new(version, "q", "").qos(2, 1).bytes()),
+            ("PUBREL", 12_288, packet::ack(packet::PUBREL, 9)),
+            ("SUBSCRIBE", 2048, subscribe(version, 1, &[("r", 0)])),
+            ("SUBSCRIBE of many", 512, subscribe(version, 1, &[("r", 0); 200])),
+            ("UNSUBSCRIBE", 2048, packet::unsubscribe(version, 1, &["r"])),
         ] {
             let before = broker.resident_kib();
             let peer = Peer::clean(broker.mqtt, version, "never-reads");
             let whole = request.repeat(65_536 / request.len() + 1);
-            let poured = pour(peer.stream(), &whole, mebibytes << 20);
+            let poured = pour(peer.stream(), &whole, kibibytes << 10);
             witness.check();
             let after = broker.resident_kib();
             assert!(

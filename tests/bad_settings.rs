@@ -213,9 +213,8 @@ fn bad_settings_reloaded_again_and_again_do_no_harm() {
         assert_eq!(broker.reload(), !number.is_multiple_of(2));
         witness.check();
     };
-    (0..20).for_each(&mut turn);
-    let before = broker.resident_kib();
-    (20..20 + repeats() / 10).for_each(&mut turn);
+    let ((), before) = crate::family::settle(&broker, || (0..100).for_each(&mut turn));
+    (0..repeats() / 10).for_each(&mut turn);
     let after = crate::family::await_memory(&broker, before);
     told(&format!("{} reloads, resident {before} KiB before, {after} KiB after", repeats() / 10));
     witness.alone(&broker);
