@@ -1,8 +1,9 @@
 //! Mail on its way to other shards: the rules of the two lanes, without the queues themselves.
 //!
 //! Each lane to each shard is bounded in items and bytes. A full first lane pauses the links that fill it, and opens them when it
-//! has been taken; items without a link always fit (there are at most a few per subscription). A full second lane drops QoS 0,
-//! pauses the links of this shard that publish into it, and stops this shard from taking first-hop mail.
+//! has been taken; items without a link always fit (there are at most a few per subscription). A full second lane pauses the
+//! links of this shard that publish into it, and stops this shard from taking first-hop mail. What came in until then (a batch of
+//! the first lane, with what its links added above its bound) has twice as much room again; QoS 0 beyond that is dropped.
 
 use crate::identity::{LinkId, ShardId};
 use crate::mail::{Lane, Mail, MailBatch};
@@ -79,7 +80,8 @@ impl Lanes {
         let (items_max, bytes_max) = (self.items_max, self.bytes_max);
         let Some(queue) = self.queue(to, Lane::Second) else { return Posted::Dropped };
         let full = queue.full(items_max, bytes_max);
-        if full && matches!(&item, Mail::Forward { message, .. } if message.qos == Qos::AtMostOnce) {
+        let over = full && queue.full(items_max.saturating_mul(3), bytes_max.saturating_mul(3));
+        if over && matches!(&item, Mail::Forward { message, .. } if message.qos == Qos::AtMostOnce) {
             return Posted::Dropped;
         }
         queue.push(item);
@@ -188,15 +190,24 @@ mod tests {
     }
 
     #[test]
-    fn a_full_second_lane_drops_qos_0_and_holds_the_publishers_until_it_is_taken() {
+    fn a_second_lane_three_times_as_full_as_its_bound_drops_qos_0_alone() {
+        use Posted::{Dropped, Full, Kept};
+        let to = ShardId(1);
+        let mut lanes = Lanes::new(2, 2, u32::MAX);
+        let posted: Vec<Posted> = (0..8).map(|_| lanes.post_second(to, forward(Qos::AtMostOnce))).collect();
+        assert_eq!(posted, [Kept, Kept, Full, Full, Full, Full, Dropped, Dropped]);
+        assert_eq!(lanes.post_second(to, forward(Qos::AtLeastOnce)), Full, "QoS 1 is never dropped");
+    }
+
+    #[test]
+    fn a_full_second_lane_holds_the_publishers_until_it_is_taken() {
         let (to, link) = (ShardId(1), LinkId { slot: 7, generation: 1 });
         let mut lanes = Lanes::new(2, 2, u32::MAX);
         assert_eq!(lanes.post_second(to, forward(Qos::AtLeastOnce)), Posted::Kept);
         assert!(!lanes.wait_for_second(link) && !lanes.second_full());
         lanes.post_second(to, forward(Qos::AtLeastOnce));
         assert!(lanes.second_full());
-        assert_eq!(lanes.post_second(to, forward(Qos::AtMostOnce)), Posted::Dropped);
-        assert_eq!(lanes.post_second(to, forward(Qos::AtLeastOnce)), Posted::Full, "QoS 1 is never dropped");
+        assert_eq!(lanes.post_second(to, forward(Qos::AtLeastOnce)), Posted::Full);
         assert!(lanes.wait_for_second(link));
         let mut resumed = Vec::new();
         assert_eq!(lanes.take(to, Lane::Second, &mut resumed).map(|b| b.items.len()), Some(3));

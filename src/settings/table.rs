@@ -66,7 +66,7 @@ section! {
         lane_first_items_max: usize = 1_024, Count, Some((16, 1_048_576)), Restart;
         "Bytes waiting in that lane."
         lane_first_bytes_max: usize = 16 * MIB, Bytes, Some((65_536, 4 << 30)), Restart;
-        "Batches waiting in a shard's second lane (forwards and answers); beyond it, forwards collapse."
+        "Batches waiting in a shard's second lane (forwards and answers); beyond it, whoever fills it waits, and at three times as many QoS 0 is dropped."
         lane_second_items_max: usize = 4_096, Count, Some((16, 1_048_576)), Restart;
         "Time from SIGTERM to the end, in which clients are told and outboxes are flushed."
         shutdown_secs: u64 = 30, Seconds, Some((1, 600)), Reload;
