@@ -224,18 +224,63 @@ impl Engine {
             return;
         }
         let Some(extras) = link.extras.as_mut() else { return };
-        let held = std::mem::take(&mut extras.held);
+        let mut held = std::mem::take(&mut extras.held);
         let stopped = std::mem::take(&mut extras.stopped);
-        if stopped {
-            self.effect(Effect::StartReading { link: id });
-        }
         if !held.is_empty() {
             // A frame that arrived in part goes behind what was held.
-            let part = self.links.get_mut(id).map(|l| std::mem::take(&mut l.part)).unwrap_or_default();
-            self.frames(now, id, &held);
+            let part = std::mem::take(&mut link.part);
+            if why == Pause::Opening {
+                // Whatever came before CONNACK; of that, some does not wait.
+                self.frames(now, id, &held);
+                held.clear();
+            } else {
+                held.drain(..self.held_frames(now, id, &held));
+            }
             if let Some(link) = self.links.get_mut(id) {
                 link.part = part;
             }
+        }
+        self.hold_again(id, held, stopped);
+    }
+
+    /// Handles what was held until the link has to wait again; how many bytes that was. The rest is not even looked at, or many small
+    /// frames that go on one by one would cost their number squared.
+    fn held_frames(&mut self, now: Now, id: LinkId, held: &[u8]) -> usize {
+        self.route.forget_topic();
+        let mut done = 0;
+        loop {
+            match self.links.get(id) {
+                Some(link) if matches!(link.state, LinkState::Live) => {
+                    if link.paused != 0 {
+                        return done;
+                    }
+                }
+                _ => return held.len(),
+            }
+            let Ok(Some(frame)) = split_frame(held.get(done..).unwrap_or_default(), u32::MAX) else {
+                return held.len();
+            };
+            done += frame.total;
+            self.frame(now, id, &frame);
+        }
+    }
+
+    /// What still waits goes before what was held meanwhile; with room again, the link is read on.
+    fn hold_again(&mut self, id: LinkId, mut held: Vec<u8>, stopped: bool) {
+        let bound = self.limits.held_bytes_max as usize;
+        let Some(link) = self.links.get_mut(id).filter(|l| matches!(l.state, LinkState::Live)) else {
+            return;
+        };
+        if held.is_empty() && !stopped {
+            return;
+        }
+        let extras = link.extras();
+        held.append(&mut extras.held);
+        extras.held = held;
+        if stopped && extras.held.len() < bound && !extras.stopped {
+            self.effect(Effect::StartReading { link: id });
+        } else {
+            extras.stopped |= stopped;
         }
     }
 
