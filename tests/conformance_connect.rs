@@ -31,6 +31,10 @@ fn second_connect_closes() {
         let (mut peer, _) = Peer::connect(broker::at(), &connect);
         peer.send(&connect.bytes());
         refusal::check(version, &mut peer, &[0x82]);
+        // A DISCONNECT cannot say what is wrong with a CONNECT: that it is a second one is what it says.
+        let (mut peer, _) = Peer::connect(broker::at(), &connect);
+        peer.send(&Connect::new(version, "connect-twice").protocol("MQQT", version).bytes());
+        refusal::check(version, &mut peer, &[0x82]);
     }
 }
 

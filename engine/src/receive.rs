@@ -291,7 +291,14 @@ impl Engine {
         if matches!(link.state, LinkState::Opening | LinkState::Pending(_)) {
             self.refuse_unread(now, id, violation);
         } else {
-            self.close_link(now, id, Some(violation.reason_code()));
+            // What only a CONNACK can say came in a second CONNECT [MQTT-3.1.0-2].
+            let reason = match violation.reason_code() {
+                ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid => {
+                    ReasonCode::ProtocolError
+                }
+                reason => reason,
+            };
+            self.close_link(now, id, Some(reason));
         }
     }
 
