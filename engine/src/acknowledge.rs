@@ -6,7 +6,7 @@
 use crate::commit::Release;
 use crate::deliver::Out;
 use crate::engine::Engine;
-use crate::identity::LinkId;
+use crate::identity::{LinkId, SessionUid};
 use crate::link::{NONE, Pause};
 use crate::mail::Mail;
 use crate::outbound::{Again, Source, Stage};
@@ -35,11 +35,9 @@ impl Engine {
     /// PUBREC [MQTT-4.3.3-5].
     pub(crate) fn pubrec(&mut self, now: Now, id: LinkId, ack: &Ack<'_>) {
         let Some(at) = self.links.get(id).map(|l| l.session) else { return };
-        let entry = self
-            .sessions
-            .get_mut(at)
-            .and_then(|s| s.outbound.as_mut())
-            .and_then(|o| o.find(ack.packet_id).and_then(|i| o.get_mut(i)));
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let subscriber = session.uid;
+        let entry = session.outbound.as_mut().and_then(|o| o.find(ack.packet_id).and_then(|i| o.get_mut(i)));
         let Some(entry) = entry else {
             // Section 3.6.2.1 of MQTT 5: there is a reason code for it.
             return self.send_pubrel(id, ack.packet_id, ReasonCode::PacketIdentifierNotFound);
@@ -59,7 +57,7 @@ impl Engine {
                 match logged {
                     Some(log) => {
                         self.write_cursor(at, log);
-                        self.release(Release::Pubrel { session: at, packet_id: ack.packet_id });
+                        self.release(Release::Pubrel { subscriber, packet_id: ack.packet_id });
                     }
                     None => {
                         // The message itself is not needed any more; a shared one stays known by its handle.
@@ -76,14 +74,14 @@ impl Engine {
     }
 
     /// The state at PUBREC is committed.
-    pub(crate) fn pubrel_committed(&mut self, at: u32, packet_id: u16) {
+    pub(crate) fn pubrel_committed(&mut self, subscriber: SessionUid, packet_id: u16) {
+        let Some(at) = self.sessions.by_uid(subscriber) else { return };
         let Some(session) = self.sessions.get_mut(at) else { return };
         let slot = session.link;
         let entry = session.outbound.as_mut().and_then(|o| o.find(packet_id).and_then(|i| o.get_mut(i)));
         if let Some(entry) = entry.filter(|e| e.stage == Stage::Received) {
             entry.stage = Stage::Pubcomp;
-            if let Some(id) = self.links.id(slot).filter(|_| self.links.at(slot).is_some_and(|l| l.is_live()))
-            {
+            if let Some(id) = self.links.live(slot) {
                 self.send_pubrel(id, packet_id, ReasonCode::Success);
             }
         }

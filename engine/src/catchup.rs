@@ -13,7 +13,7 @@ use crate::probe::Drop;
 use crate::publish::record;
 use crate::readers::Fetched;
 use crate::record::{InflightRecord, MessageRecord, ReferenceRecord};
-use crate::session::FilterRef;
+use crate::session::{FilterRef, Session};
 use crate::store::{Answer, LogId, LogKind, Offset, Request, Table, Write};
 use crate::time::Now;
 use bitsim_protocol::{Qos, filter_matches};
@@ -114,7 +114,7 @@ impl Engine {
         let grant = self.grant(at, log, target.is_some(), record);
         let expires_at = expires_at(now, record.expires_at_ms);
         let Some(session) = self.sessions.get_mut(at) else { return };
-        let slot = session.link;
+        let (slot, subscriber) = (session.link, session.uid);
         let Some(reader) = session.readers.as_mut().and_then(|r| r.get_mut(log)) else { return };
         let fresh = !reader.skip.contains(&offset) && expires_at > now.monotonic_ms;
         let Some(grant) = grant.filter(|_| fresh) else {
@@ -137,7 +137,7 @@ impl Engine {
             // Identifier and state are committed before the packet that depends on them.
             self.write_cursor(at, log);
             return self.release(Release::Publish2 {
-                session: at,
+                subscriber,
                 packet_id,
                 record: Box::new(record.clone()),
             });
@@ -193,10 +193,11 @@ impl Engine {
     pub(crate) fn publish2_committed(
         &mut self,
         now: Now,
-        at: u32,
+        subscriber: SessionUid,
         packet_id: u16,
         record: Option<Box<MessageRecord>>,
     ) {
+        let Some(at) = self.sessions.by_uid(subscriber) else { return };
         if let Some(outbound) = self.sessions.get_mut(at).and_then(|s| s.outbound.as_mut()) {
             outbound.committed(packet_id, record);
         }
@@ -223,7 +224,7 @@ impl Engine {
         let (retain, log) =
             (entry.retain, if let Source::Log(log, _) = entry.source { Some(log) } else { None });
         // Before CONNACK nothing is sent; what was not sent by then is sent with what is sent again.
-        if !self.links.at(slot).is_some_and(|l| l.is_live()) {
+        if self.links.live(slot).is_none() {
             return;
         }
         if let (Some(outbound), Source::Log(log, offset)) = (session.outbound.as_mut(), source)
@@ -269,15 +270,21 @@ impl Engine {
     /// A session is back: its homes say where its logs stand.
     pub(crate) fn wake_readers(&mut self, at: u32) {
         let Some(session) = self.sessions.get(at) else { return };
-        let (subscriber, references) = (session.uid, session.references);
-        let logs: Vec<LogId> = session.readers.iter().flat_map(|r| r.iter()).map(|r| r.log).collect();
-        for shard in (0..self.slots.shards()).map(ShardId) {
-            let here = |log: &LogId| log.kind == LogKind::Topic && self.shard_of(log.slot) == shard;
-            let logs: Vec<LogId> = logs.iter().copied().filter(here).collect();
-            if references || !logs.is_empty() {
-                self.post_first(shard, None, Mail::Wake { subscriber, logs });
-            }
+        let subscriber = session.uid;
+        for (shard, logs) in self.homes_read(session) {
+            self.post_first(shard, None, Mail::Wake { subscriber, logs });
         }
+    }
+
+    /// The homes that keep something for a session, with the topic logs that it reads there.
+    pub(crate) fn homes_read(&self, session: &Session) -> Vec<(ShardId, Vec<LogId>)> {
+        let logs: Vec<LogId> = session.readers.iter().flat_map(|r| r.iter()).map(|r| r.log).collect();
+        let here = |shard| move |log: &LogId| log.kind == LogKind::Topic && self.shard_of(log.slot) == shard;
+        (0..self.slots.shards())
+            .map(ShardId)
+            .map(|shard| (shard, logs.iter().copied().filter(here(shard)).collect::<Vec<_>>()))
+            .filter(|(_, logs)| session.references || !logs.is_empty())
+            .collect()
     }
 
     /// Where the logs of a woken session stand.
@@ -456,7 +463,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let slot = session.link;
         // An answer to what an earlier link waited for is not the one that is due, and without a link, or before its CONNACK, nothing is.
-        let live = self.links.at(slot).is_some_and(|l| l.is_live());
+        let live = self.links.live(slot).is_some();
         let Some(outbound) = session.outbound.as_mut().filter(|_| live) else { return };
         let Some(due) = outbound.again.front().copied().filter(|a| a.packet_id == packet_id) else { return };
         outbound.again.pop_front();
@@ -467,7 +474,7 @@ impl Engine {
                 outbound.commits(packet_id);
                 self.write_cursor(at, due.log);
                 let record = Box::new(record.clone());
-                self.release(Release::Publish2 { session: at, packet_id, record });
+                self.release(Release::Publish2 { subscriber, packet_id, record });
                 return self.read_again(at);
             }
             let written = record.is_some_and(|record| {

@@ -1,7 +1,7 @@
 //! Continuations of store requests: what a committed batch releases, and what a read was for.
 //!
 //! The one durability rule lives here: an acknowledgement whose promise needs a write leaves only in its release. A release for an
-//! older link updates the session and never speaks on a newer one.
+//! older link updates the session and never speaks on a newer one; a session is named by its identity, since its place may be another's.
 
 use crate::engine::Engine;
 use crate::identity::{LinkId, SessionUid};
@@ -27,9 +27,9 @@ pub(crate) enum Release {
     /// A retained message: acknowledge.
     Publish { origin: Origin, reason: ReasonCode },
     /// QoS 2 to a client: PUBLISH.
-    Publish2 { session: u32, packet_id: u16, record: Box<MessageRecord> },
+    Publish2 { subscriber: SessionUid, packet_id: u16, record: Box<MessageRecord> },
     /// QoS 2 to a client: PUBREL.
-    Pubrel { session: u32, packet_id: u16 },
+    Pubrel { subscriber: SessionUid, packet_id: u16 },
     /// QoS 2 of a client: PUBCOMP.
     Pubcomp { link: LinkId, packet_id: u16 },
     /// A cursor: its home may trim.
@@ -98,10 +98,10 @@ impl Engine {
                     Mail::PublishAnswer { origin, outcome: PublishOutcome::Answered(reason) },
                 );
             }
-            Release::Publish2 { session, packet_id, record } => {
-                self.publish2_committed(now, session, packet_id, Some(record))
+            Release::Publish2 { subscriber, packet_id, record } => {
+                self.publish2_committed(now, subscriber, packet_id, Some(record))
             }
-            Release::Pubrel { session, packet_id } => self.pubrel_committed(session, packet_id),
+            Release::Pubrel { subscriber, packet_id } => self.pubrel_committed(subscriber, packet_id),
             Release::Pubcomp { link, packet_id } => {
                 self.send_pubcomp(now, link, packet_id, ReasonCode::Success)
             }
@@ -132,19 +132,20 @@ impl Engine {
                 self.counters.refuse(Refusal::Store);
                 self.close_link(now, link, Some(ReasonCode::UnspecifiedError));
             }
-            Release::Publish2 { session, packet_id, .. } => {
-                self.publish2_committed(now, session, packet_id, None);
-                self.session_refused(now, session);
+            Release::Publish2 { subscriber, packet_id, .. } => {
+                self.publish2_committed(now, subscriber, packet_id, None);
+                self.session_refused(now, subscriber);
             }
-            Release::Pubrel { session, .. } => self.session_refused(now, session),
+            Release::Pubrel { subscriber, .. } => self.session_refused(now, subscriber),
             // The tail is delivered again after a restart; nothing is lost.
             Release::Cursor { .. } => {}
         }
     }
 
     /// The store does not take the state of a session: its link ends, so that the client tries again.
-    fn session_refused(&mut self, now: Now, at: u32) {
-        if let Some(id) = self.sessions.get(at).and_then(|s| self.links.id(s.link)) {
+    fn session_refused(&mut self, now: Now, uid: SessionUid) {
+        let session = self.sessions.by_uid(uid).and_then(|at| self.sessions.get(at));
+        if let Some(id) = session.and_then(|s| self.links.id(s.link)) {
             self.counters.refuse(Refusal::Store);
             self.close_link(now, id, Some(ReasonCode::UnspecifiedError));
         }

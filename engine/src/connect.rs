@@ -7,13 +7,13 @@ use crate::access::{Action, Identity};
 use crate::commit::Release;
 use crate::effect::{AuthRequest, Effect};
 use crate::engine::Engine;
-use crate::identity::{LinkId, SessionUid, ShardId};
+use crate::identity::{LinkId, SessionUid};
 use crate::input::Verdict;
 use crate::link::{LinkState, NONE, Pause, PendingConnect};
 use crate::mail::Mail;
 use crate::probe::Refusal;
 use crate::session::Session;
-use crate::store::{LogId, LogKind, Table, Write};
+use crate::store::{Table, Write};
 use crate::time::Now;
 use crate::timers::TimerKind;
 use crate::will::Will;
@@ -470,22 +470,16 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(at) else { return };
         let subscriptions = std::mem::take(&mut session.subscriptions);
         let fetches = std::mem::take(&mut session.fetches);
-        let logs: Vec<LogId> = session.readers.iter().flat_map(|r| r.iter()).map(|r| r.log).collect();
-        let wild = session.references;
         for subscription in subscriptions {
             self.drop_subscription(at, &subscription, true);
         }
         for fetch in fetches {
             self.fetches.remove(fetch);
         }
-        for shard in (0..self.slots.shards()).map(ShardId) {
-            let here = |log: &LogId| log.kind == LogKind::Topic && self.shard_of(log.slot) == shard;
-            let logs: Vec<LogId> = logs.iter().copied().filter(here).collect();
-            if wild || !logs.is_empty() {
-                self.post_first(shard, None, Mail::Discard { subscriber: uid, logs });
-            }
-        }
         let Some(session) = self.sessions.remove(at) else { return };
+        for (shard, logs) in self.homes_read(&session) {
+            self.post_first(shard, None, Mail::Discard { subscriber: uid, logs });
+        }
         if session.stored {
             let prefix = Bytes::copy_from_slice(&uid.0.to_be_bytes());
             self.write(Write::Delete {

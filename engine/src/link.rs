@@ -227,6 +227,11 @@ impl Links {
         self.slots.get(slot as usize).map(|l| LinkId { slot, generation: l.generation })
     }
 
+    /// The same, if CONNACK was sent on it.
+    pub(crate) fn live(&self, slot: u32) -> Option<LinkId> {
+        self.id(slot).filter(|_| self.at(slot).is_some_and(Link::is_live))
+    }
+
     /// All slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Link)> {
         (0..).zip(self.slots.iter()).filter(|(_, l)| !matches!(l.state, LinkState::Free))

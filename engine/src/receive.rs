@@ -152,6 +152,8 @@ impl Engine {
         }
         match decode(version, frame) {
             Ok(packet) => self.packet(now, id, &packet),
+            // A second CONNECT is wrong whatever is in it [MQTT-3.1.0-2], and only a CONNACK could say what.
+            Err(_) if frame.first >> 4 == 1 => self.violated(now, id, Violation::ConnectRepeated),
             Err(violation) => self.violated(now, id, violation),
         }
     }
@@ -291,14 +293,7 @@ impl Engine {
         if matches!(link.state, LinkState::Opening | LinkState::Pending(_)) {
             self.refuse_unread(now, id, violation);
         } else {
-            // What only a CONNACK can say came in a second CONNECT [MQTT-3.1.0-2].
-            let reason = match violation.reason_code() {
-                ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid => {
-                    ReasonCode::ProtocolError
-                }
-                reason => reason,
-            };
-            self.close_link(now, id, Some(reason));
+            self.close_link(now, id, Some(violation.reason_code()));
         }
     }
 

@@ -191,6 +191,9 @@ impl Engine {
         // Unsubscribed meanwhile: no more of it.
         let Some(sub) = sub else {
             self.fetch_done(at, fetch);
+            if remote {
+                self.fetch_on(now, at);
+            }
             return;
         };
         for message in messages {
