@@ -442,6 +442,28 @@ fn overlapping_subscriptions_deliver_the_highest_qos_and_all_identifiers() {
     subscriber.quiet();
 }
 
+/// What a durable session gets by the log of a topic and by a wildcard comes once, with everything that asked for it.
+///
+/// [MQTT-3.3.4-2]
+#[test]
+fn overlapping_subscriptions_of_a_durable_session_deliver_once() {
+    let (mut subscriber, _) = Peer::connect(broker::at(), &Connect::new(5, "overlap-kept").durable());
+    for (filter, qos, number) in [("publish/kept/#", 2, 7), ("publish/kept/a", 1, 8)] {
+        let id = subscriber.fresh_id();
+        subscriber.send(&packet::subscribe_with(5, id, &prop_varint(0x0B, number), &[(filter, qos)]));
+        assert_eq!(subscriber.expect(packet::SUBACK).reasons(5), [qos]);
+    }
+    let mut publisher = Peer::clean(broker::at(), 5, "overlap-kept-pub");
+    for qos in [2, 1, 0] {
+        publisher.publish("publish/kept/a", qos, "m");
+        let delivery = subscriber.delivery_acknowledged();
+        let mut ids = delivery.properties.subscription_ids();
+        ids.sort_unstable();
+        assert_eq!((delivery.qos, ids), (qos, vec![7, 8]));
+        subscriber.quiet();
+    }
+}
+
 /// [MQTT-3.3.5-1@3.1.1]
 #[test]
 fn overlapping_subscriptions_of_v311_deliver_the_highest_qos() {

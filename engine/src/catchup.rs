@@ -33,7 +33,11 @@ struct Grant {
 impl Engine {
     /// A logged message whose exact topic a durable session reads.
     pub(crate) fn exact_arrived(&mut self, now: Now, at: u32, message: &mut Incoming<'_>, place: &Place) {
-        self.arrived(now, at, place.log, place.offset, None, message);
+        let uid = self.sessions.get(at).map(|session| session.uid);
+        // As in its record: whoever gets it by a reference, at a higher QoS, passes over it here.
+        let skip = place.references.iter().map(|reference| reference.0).filter(|by| Some(*by) == uid);
+        let skip = skip.map(|by| by.0).collect();
+        self.arrived(now, at, place.log, place.offset, None, skip, message);
     }
 
     /// A logged message to which references were written.
@@ -46,7 +50,7 @@ impl Engine {
                 let start = (offset >> NUMBER_BITS << NUMBER_BITS) + 1;
                 session.readers().get_or_insert(log, start, Qos::ExactlyOnce);
             }
-            self.arrived(now, at, log, *offset, Some((place.log, place.offset)), message);
+            self.arrived(now, at, log, *offset, Some((place.log, place.offset)), Vec::new(), message);
         }
     }
 
@@ -62,6 +66,7 @@ impl Engine {
         log: LogId,
         offset: Offset,
         target: Option<(LogId, Offset)>,
+        skip: Vec<u64>,
         message: &mut Incoming<'_>,
     ) {
         let room = self.room(at);
@@ -76,7 +81,7 @@ impl Engine {
             return;
         }
         if in_step && room {
-            let record = record(now, &message.share(), Vec::new(), 0);
+            let record = record(now, &message.share(), skip, 0);
             self.hand(now, at, log, offset, target, &record);
         } else if room {
             self.catch_up(now, at);

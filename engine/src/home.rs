@@ -227,7 +227,7 @@ impl Home {
             let Some(log) = self.logs.get_mut(&id.number) else { continue };
             if let Some(exact) = log.readers.get(&reader.subscriber.0).filter(|r| !r.ending) {
                 // The exact cursor surely delivers it at the same or a higher QoS; else the reference does, and the cursor passes.
-                if exact.interest.qos >= want.qos {
+                if exact.interest.qos >= want.qos.min(message.qos) {
                     continue;
                 }
                 skip.push(reader.subscriber.0);
