@@ -4,7 +4,6 @@
 //! before the packet that depends on it.
 
 use crate::commit::Release;
-use crate::deliver::Out;
 use crate::engine::Engine;
 use crate::identity::{LinkId, SessionUid};
 use crate::link::{NONE, Pause};
@@ -14,7 +13,7 @@ use crate::publish::received_key;
 use crate::store::{Table, Write};
 use crate::time::Now;
 use bitsim_protocol::encode::{self, Peer};
-use bitsim_protocol::{Ack, Qos, ReasonCode};
+use bitsim_protocol::{Ack, ReasonCode};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -180,38 +179,24 @@ impl Engine {
             let mut again = VecDeque::new();
             let committing: Vec<u16> = outbound.committing().collect();
             for entry in outbound.entries_mut() {
-                let qos = if entry.stage == Stage::Puback { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
+                let packet_id = entry.packet_id;
                 match (&entry.source, entry.stage) {
                     // [MQTT-4.3.3-6]
                     (_, Stage::Pubcomp) => {
                         if let Some(id) = self.links.id(slot) {
-                            self.send_pubrel(id, entry.packet_id, ReasonCode::Success);
+                            self.send_pubrel(id, packet_id, ReasonCode::Success);
                         }
                     }
-                    (
-                        Source::Held(message) | Source::Shared(message, _, _),
-                        Stage::Puback | Stage::Pubrec,
-                    ) => {
-                        // [MQTT-3.3.1-1]: DUP on a resend.
-                        let out = Out {
-                            qos,
-                            packet_id: entry.packet_id,
-                            dup: true,
-                            retain: entry.retain,
-                            ids: &[],
-                        };
-                        self.write_publish(now, slot, &message.clone().view(), out);
+                    // [MQTT-3.3.1-1]: DUP on a resend.
+                    (Source::Held(_) | Source::Shared(..), Stage::Puback | Stage::Pubrec) => {
+                        again.push_back(Again { place: None, packet_id, dup: true });
                     }
                     (Source::Log(log, offset), Stage::Puback | Stage::Pubrec) => {
-                        let (log, offset, packet_id) = (*log, *offset, entry.packet_id);
-                        again.push_back(Again { log, offset, packet_id, dup: true });
+                        again.push_back(Again { place: Some((*log, *offset)), packet_id, dup: true });
                     }
                     // The store refused its state when it was to be sent first.
-                    (Source::Log(log, offset), Stage::Committing)
-                        if !committing.contains(&entry.packet_id) =>
-                    {
-                        let (log, offset, packet_id) = (*log, *offset, entry.packet_id);
-                        again.push_back(Again { log, offset, packet_id, dup: false });
+                    (Source::Log(log, offset), Stage::Committing) if !committing.contains(&packet_id) => {
+                        again.push_back(Again { place: Some((*log, *offset)), packet_id, dup: false });
                     }
                     _ => {}
                 }
@@ -220,7 +205,7 @@ impl Engine {
             if let Some(session) = self.sessions.get_mut(at) {
                 session.outbound = Some(outbound);
             }
-            self.read_again(at);
+            self.send_again(now, at);
         }
         self.wake_readers(at);
         if slot != NONE {

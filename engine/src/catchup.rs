@@ -235,7 +235,7 @@ impl Engine {
         if let (Some(outbound), Source::Log(log, offset)) = (session.outbound.as_mut(), source)
             && !outbound.again.is_empty()
         {
-            return outbound.again.push_back(Again { log, offset, packet_id, dup: false });
+            return outbound.again.push_back(Again { place: Some((log, offset)), packet_id, dup: false });
         }
         let ids = log
             .and_then(|log| self.grant(at, log, log.kind == LogKind::References, record))
@@ -435,11 +435,35 @@ impl Engine {
         }
     }
 
-    /// A message out of a log that is to be sent again: read for it.
-    pub(crate) fn read_again(&mut self, at: u32) {
+    /// Sends again what is to be sent again, in order, up to a message out of a log, which is read first.
+    pub(crate) fn send_again(&mut self, now: Now, at: u32) {
+        while let Some(session) = self.sessions.get_mut(at)
+            && let Some(outbound) = session.outbound.as_mut()
+            && let Some(next) = outbound.again.front().copied()
+        {
+            if let Some(place) = next.place {
+                return self.read_again(at, next.packet_id, place);
+            }
+            outbound.again.pop_front();
+            let slot = session.link;
+            let entry = outbound.find(next.packet_id).and_then(|i| outbound.get_mut(i));
+            // The client finished it meanwhile: nothing of it is sent.
+            let Some(entry) = entry.filter(|e| matches!(e.stage, Stage::Puback | Stage::Pubrec)) else {
+                continue;
+            };
+            let (Source::Held(message) | Source::Shared(message, _, _)) = &entry.source else { continue };
+            let message = message.clone();
+            let qos = if entry.stage == Stage::Puback { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
+            let out = Out { qos, packet_id: next.packet_id, dup: next.dup, retain: entry.retain, ids: &[] };
+            // The client takes no packets of that size any more.
+            if !self.write_publish(now, slot, &message.view(), out) {
+                self.finish_entry(now, at, next.packet_id);
+            }
+        }
+    }
+
+    fn read_again(&mut self, at: u32, packet_id: u16, (log, offset): (LogId, Offset)) {
         let Some(session) = self.sessions.get(at) else { return };
-        let Some(next) = session.outbound.as_ref().and_then(|o| o.again.front().copied()) else { return };
-        let (log, offset, packet_id) = (next.log, next.offset, next.packet_id);
         let subscriber = session.uid;
         let target = session
             .readers
@@ -471,19 +495,20 @@ impl Engine {
         let live = self.links.live(slot).is_some();
         let Some(outbound) = session.outbound.as_mut().filter(|_| live) else { return };
         let Some(due) = outbound.again.front().copied().filter(|a| a.packet_id == packet_id) else { return };
+        let Some((log, _)) = due.place else { return };
         outbound.again.pop_front();
         let entry = outbound.find(packet_id).and_then(|i| outbound.get_mut(i));
         if let Some((stage, retain)) = entry.map(|e| (e.stage, e.retain)) {
             let record = found.and_then(|(_, bytes)| MessageRecord::decode(&bytes));
             if let Some(record) = record.as_ref().filter(|_| stage == Stage::Committing) {
                 outbound.commits(packet_id);
-                self.write_cursor(at, due.log);
+                self.write_cursor(at, log);
                 let record = Box::new(record.clone());
                 self.release(Release::Publish2 { subscriber, packet_id, record });
-                return self.read_again(at);
+                return self.send_again(now, at);
             }
             let written = record.is_some_and(|record| {
-                let ids = self.grant(at, due.log, reference, &record).map(|g| g.ids).unwrap_or_default();
+                let ids = self.grant(at, log, reference, &record).map(|g| g.ids).unwrap_or_default();
                 let qos = if stage == Stage::Puback { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
                 let out = Out { qos, packet_id, dup: due.dup, retain, ids: &ids };
                 // The client finished it meanwhile: nothing of it is sent.
@@ -500,7 +525,7 @@ impl Engine {
                 self.finish_entry(now, at, packet_id);
             }
         }
-        self.read_again(at);
+        self.send_again(now, at);
         self.pump(now, at);
     }
 

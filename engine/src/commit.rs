@@ -124,7 +124,7 @@ impl Engine {
             }
             Release::Connected { link } => {
                 self.counters.refuse(Refusal::Store);
-                self.refuse(link, ReasonCode::ServerUnavailable);
+                self.refuse(now, link, ReasonCode::ServerUnavailable);
             }
             Release::Subscribed { request } => self.subscribe_failed(now, request),
             // [MQTT-4.8.0-2@3.1.1]

@@ -52,7 +52,7 @@ impl Engine {
         }
         match self.judge(&connect) {
             Ok(()) => {}
-            Err(reason) => return self.refuse(id, reason),
+            Err(reason) => return self.refuse(now, id, reason),
         }
         self.ask_who(now, id, &connect);
     }
@@ -175,7 +175,7 @@ impl Engine {
             Verdict::RateExceeded => ReasonCode::ConnectionRateExceeded,
         };
         self.counters.refuse(Refusal::Login);
-        self.refuse(id, reason);
+        self.refuse(now, id, reason);
     }
 
     /// Finds, takes over or makes the session.
@@ -191,7 +191,7 @@ impl Engine {
             let who = Identity { username: account.as_deref(), client_id: &pending.request.client_id };
             if will.topic.starts_with('$') || !self.access.may(&who, Action::Write, &will.topic) {
                 self.counters.refuse(Refusal::Access);
-                return self.refuse(id, ReasonCode::NotAuthorized);
+                return self.refuse(now, id, ReasonCode::NotAuthorized);
             }
         }
         // [MQTT-3.1.3-2]
@@ -200,12 +200,12 @@ impl Engine {
             // A session is taken over by its own account only.
             if self.sessions.get(at).is_some_and(|s| s.account != account) {
                 self.counters.refuse(Refusal::Login);
-                return self.refuse(id, ReasonCode::NotAuthorized);
+                return self.refuse(now, id, ReasonCode::NotAuthorized);
             }
             self.take_over(now, at, pending.clean_start);
         } else if self.sessions.len >= self.limits.sessions_max {
             self.counters.refuse(Refusal::Sessions);
-            return self.refuse(id, ReasonCode::QuotaExceeded);
+            return self.refuse(now, id, ReasonCode::QuotaExceeded);
         }
         // [MQTT-3.1.2-4]: Clean Start discards the session; [MQTT-3.1.2-5]: else it goes on, unless it ended with its link.
         let kept =
@@ -298,10 +298,11 @@ impl Engine {
     /// CONNACK, then whatever the session has waiting.
     pub(crate) fn connected(&mut self, now: Now, id: LinkId) {
         let limits = self.limits.clone();
-        let Some(link) = self.links.outbox(id.slot) else { return };
-        if link.generation != id.generation {
+        // Refused meanwhile, or gone.
+        if !self.links.get(id).is_some_and(|l| matches!(l.state, LinkState::Pending(_))) {
             return;
         }
+        let Some(link) = self.links.outbox(id.slot) else { return };
         // Live from here on: there is no second CONNACK [MQTT-3.2.0-2].
         let LinkState::Pending(pending) = std::mem::replace(&mut link.state, LinkState::Live) else { return };
         let asked = pending.keep_alive_secs;
@@ -351,11 +352,20 @@ impl Engine {
     }
 
     /// CONNACK with a reason of 0x80 or above, then the end [MQTT-3.1.4-2] [MQTT-4.12.0-4].
-    pub(crate) fn refuse(&mut self, id: LinkId, reason: ReasonCode) {
+    pub(crate) fn refuse(&mut self, now: Now, id: LinkId, reason: ReasonCode) {
+        if self.links.get(id).is_none() {
+            return;
+        }
         let Some(link) = self.links.outbox(id.slot) else { return };
         let peer = Peer { version: link.version, packet_max: link.packet_max };
         // [MQTT-3.2.2-7]
         let _ = encode::connack(peer, &ConnAck::refusal(reason), &mut link.out);
+        // Had it found a session, that goes on without it; a will that was never accepted is not sent.
+        let at = link.session;
+        if let Some(session) = self.sessions.get_mut(at) {
+            session.will = None;
+        }
+        self.link_ends(now, id, false);
         self.finish_link(id);
     }
 
@@ -367,9 +377,11 @@ impl Engine {
             // [MQTT-3.1.2-2]: an unknown level is answered in the form its client can be expected to read.
             Violation::UnsupportedVersion { level } => {
                 link.version = if level > 5 { Version::V5 } else { Version::V311 };
-                self.refuse(id, ReasonCode::UnsupportedProtocolVersion);
+                self.refuse(now, id, ReasonCode::UnsupportedProtocolVersion);
             }
-            _ if v5 && violation != Violation::ConnectExpected => self.refuse(id, violation.reason_code()),
+            _ if v5 && violation != Violation::ConnectExpected => {
+                self.refuse(now, id, violation.reason_code())
+            }
             // [MQTT-3.1.4-1]: closed without a CONNACK.
             _ => self.close_link(now, id, None),
         }

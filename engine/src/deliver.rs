@@ -229,7 +229,8 @@ impl Engine {
         // queue [MQTT-4.6.0-5].
         let room = link.is_live() && queued < self.limits.outbox_bytes_max as usize;
         let outbound = session.outbound();
-        if room && outbound.queue.is_empty() && outbound.unfinished() < window && outbound.span() < SPAN_MAX {
+        let room = room && outbound.queue.is_empty() && outbound.again.is_empty();
+        if room && outbound.unfinished() < window && outbound.span() < SPAN_MAX {
             let packet_id = outbound.allot();
             // Unacknowledged until this comes [MQTT-4.3.3-3].
             let stage = if how.qos == Qos::AtLeastOnce { Stage::Puback } else { Stage::Pubrec };
@@ -290,7 +291,7 @@ impl Engine {
             let window = link.receive_max;
             let keep = session.stored;
             let Some(outbound) = session.outbound.as_mut() else { break };
-            if outbound.unfinished() >= window || outbound.span() >= SPAN_MAX {
+            if outbound.unfinished() >= window || outbound.span() >= SPAN_MAX || !outbound.again.is_empty() {
                 return;
             }
             let Some(next) = outbound.dequeue() else { break };
@@ -431,7 +432,7 @@ impl Engine {
         link.sending = 0;
         let at = link.session;
         if !link.out.is_empty() {
-            self.links.outbox(id.slot);
+            self.links.list(id.slot);
         }
         if at != NONE && self.links.get(id).is_some_and(|l| matches!(l.state, LinkState::Live)) {
             let busy = self.sessions.get(at).is_some_and(|s| {

@@ -214,12 +214,24 @@ impl Links {
     /// The outbox of a slot that takes output, listed for sending.
     #[inline]
     pub(crate) fn outbox(&mut self, slot: u32) -> Option<&mut Link> {
-        let link = self.slots.get_mut(slot as usize)?;
-        if !link.listed {
+        let link = self.at(slot)?;
+        // After the last packet, which was a DISCONNECT or a refusal, nothing is said.
+        if matches!(link.state, LinkState::Closing | LinkState::Free) {
+            return None;
+        }
+        self.list(slot);
+        self.at_mut(slot)
+    }
+
+    /// Lists a slot for sending.
+    #[inline]
+    pub(crate) fn list(&mut self, slot: u32) {
+        if let Some(link) = self.slots.get_mut(slot as usize)
+            && !link.listed
+        {
             link.listed = true;
             self.dirty.push(slot);
         }
-        Some(link)
     }
 
     /// Name of the link in a slot.

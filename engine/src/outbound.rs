@@ -44,11 +44,11 @@ pub(crate) enum Source {
     Shared(Arc<Message>, Arc<str>, u64),
 }
 
-/// A message out of a log that a link still has to get.
+/// A message that a link still has to get before anything new.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Again {
-    pub(crate) log: LogId,
-    pub(crate) offset: Offset,
+    /// Its place in a log; `None`: its entry holds it.
+    pub(crate) place: Option<(LogId, Offset)>,
     pub(crate) packet_id: u16,
     /// It was sent before.
     pub(crate) dup: bool,
@@ -81,7 +81,7 @@ pub(crate) struct Outbound {
     entries: VecDeque<Entry>,
     unfinished: u16,
     last_id: u16,
-    /// Messages out of logs that go out before anything new, in order: each is read when the one before it has left.
+    /// Messages that go out before anything new, in order: what is in a log is read when the one before it has left.
     pub(crate) again: VecDeque<Again>,
     /// QoS 2 messages out of logs whose state is being committed, in the order handed out; the record once that is done.
     committing: VecDeque<(u16, Option<Box<MessageRecord>>)>,

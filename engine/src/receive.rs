@@ -329,7 +329,8 @@ impl Engine {
     /// Lets the driver send what is left and close.
     pub(crate) fn finish_link(&mut self, id: LinkId) {
         self.cancel_link_timer(id);
-        if let Some(link) = self.links.get_mut(id) {
+        // Once is enough: what closes a link may be called from what was closing it already.
+        if let Some(link) = self.links.get_mut(id).filter(|l| !matches!(l.state, LinkState::Closing)) {
             link.state = LinkState::Closing;
             // Nothing that still comes is processed [MQTT-3.1.4-6].
             link.connection = Connection::Closed;

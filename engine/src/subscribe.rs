@@ -98,6 +98,9 @@ impl Engine {
             self.subscribe_one(at, request, text, &filter, options, ident);
         }
         self.subscribe_progress(now, request);
+        if !self.moved_cursors.is_empty() {
+            self.cursors_soon(now);
+        }
     }
 
     #[expect(
@@ -154,12 +157,20 @@ impl Engine {
         let own = FilterRef::Own(filter_id);
         // [MQTT-3.8.4-3]: the same filter again replaces the subscription.
         match session.subscriptions.iter_mut().find(|s| s.filter == own) {
-            Some(old) => old.sub = sub,
+            Some(old) => {
+                old.sub = sub;
+                // At QoS 0 nothing waits in a log any more.
+                let log = if granted == Qos::AtMostOnce { old.log.take() } else { None };
+                if let Some(log) = log {
+                    self.end_reader(at, log.0);
+                }
+            }
             None => {
                 session.subscriptions.reserve_exact(1);
                 session.subscriptions.push(Subscription { filter: own, sub, log: None });
             }
         }
+        let Some(session) = self.sessions.get_mut(at) else { return };
         let interest = Interest {
             subscriber: session.uid,
             durable: session.stored,
@@ -236,11 +247,13 @@ impl Engine {
             self.home.remote_filters += 1;
         }
         let mut start = None;
-        let wild = filter.split('/').any(|level| level == "+" || level == "#");
-        if interest.durable && interest.qos != Qos::AtMostOnce {
-            if wild {
-                self.home.add_wild(filter, from, interest);
-            } else {
+        let wild = is_wild(filter);
+        match (interest.durable, interest.qos, wild) {
+            (false, _, _) => {}
+            // It may have been one of a higher QoS.
+            (true, Qos::AtMostOnce, _) => self.end_durable(filter, wild, interest.subscriber, false),
+            (true, _, true) => self.home.add_wild(filter, from, interest),
+            (true, _, false) => {
                 let slot = self.slot_of(filter);
                 start = Some(self.home.add_exact(filter, slot, interest, resume, &mut self.batch));
             }
@@ -414,21 +427,10 @@ impl Engine {
             }
             FilterRef::Own(id) => *id,
         };
-        let mut changed = false;
         if let Some(log) = &subscription.log
-            && let Some(reader) = session.readers.as_mut().and_then(|r| r.get_mut(log.0))
+            && !discard
         {
-            // What was forwarded so far is still delivered [MQTT-3.10.4-3].
-            reader.end = Some(reader.forwarded.max(reader.position.saturating_sub(1)));
-            reader.dirty = true;
-            changed = true;
-        }
-        if changed && !discard {
-            let readers = session.readers();
-            if !readers.listed {
-                readers.listed = true;
-                self.moved_cursors.push(uid);
-            }
+            self.end_reader(at, log.0);
         }
         let text: Box<str> = self.filters.filter(filter).into();
         self.filters.remove_by_id(filter, at);
@@ -442,6 +444,20 @@ impl Engine {
                 let item = Mail::Unsubscribe { filter: text.clone(), interest, last, discard };
                 self.post_first(shard, None, item);
             }
+        }
+    }
+
+    /// A subscription takes nothing more out of a log; what was forwarded so far is still delivered [MQTT-3.10.4-3].
+    fn end_reader(&mut self, at: u32, log: LogId) {
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let uid = session.uid;
+        let readers = session.readers();
+        let Some(reader) = readers.get_mut(log) else { return };
+        reader.end = Some(reader.forwarded.max(reader.position.saturating_sub(1)));
+        reader.dirty = true;
+        if !readers.listed {
+            readers.listed = true;
+            self.moved_cursors.push(uid);
         }
     }
 
@@ -465,10 +481,15 @@ impl Engine {
         if !interest.durable || interest.qos == Qos::AtMostOnce {
             return;
         }
-        if filter.split('/').any(|level| level == "+" || level == "#") {
-            self.home.remove_wild(filter, interest.subscriber);
+        self.end_durable(filter, is_wild(filter), interest.subscriber, discard);
+    }
+
+    /// At the home: nothing more of a filter is logged for a subscriber.
+    fn end_durable(&mut self, filter: &str, wild: bool, subscriber: SessionUid, discard: bool) {
+        if wild {
+            self.home.remove_wild(filter, subscriber);
         } else {
-            let reclaim = self.home.end_exact(filter, interest.subscriber, discard);
+            let reclaim = self.home.end_exact(filter, subscriber, discard);
             self.reclaim(reclaim);
         }
     }
@@ -574,4 +595,8 @@ impl Engine {
         let shard = self.group_shard(&name);
         self.post_first(shard, link, Mail::ShareJoin { group: (*name).into(), member, request, index });
     }
+}
+
+fn is_wild(filter: &str) -> bool {
+    filter.split('/').any(|level| level == "+" || level == "#")
 }

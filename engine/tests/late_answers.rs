@@ -17,6 +17,10 @@ struct Broker {
     engine: Engine,
     /// Requests without an answer, oldest first.
     asked: Vec<StoreToken>,
+    /// Links so far.
+    opened: u32,
+    /// How often the engine has closed one.
+    closed: u32,
 }
 
 impl Broker {
@@ -32,16 +36,30 @@ impl Broker {
             access: AccessRules::open(),
             now: Now::default(),
         });
-        Self { engine, asked: Vec::new() }
+        Self { engine, asked: Vec::new(), opened: 0, closed: 0 }
     }
 
     /// A 3.1.1 client on a link of its own.
     fn connect(&mut self, slot: u32, name: u8, clean: bool) -> LinkId {
-        let link = LinkId { slot, generation: 1 };
-        let meta = LinkMeta { peer: ([127, 0, 0, 1], 1).into(), namespace: 0, anonymous: true };
-        self.handle(Input::Open { link, meta });
+        let link = self.open(slot);
         let flags = u8::from(clean) << 1;
         self.send(link, &[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 60, 0, 1, name]);
+        link
+    }
+
+    /// An MQTT 5 client whose session is kept.
+    fn connect_v5(&mut self, slot: u32, name: u8) -> LinkId {
+        let link = self.open(slot);
+        let start = [0x10, 19, 0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 60, 5, 0x11, 0, 0, 3, 232];
+        self.send(link, &[&start[..], &[0, 1, name]].concat());
+        link
+    }
+
+    fn open(&mut self, slot: u32) -> LinkId {
+        self.opened += 1;
+        let link = LinkId { slot, generation: self.opened };
+        let meta = LinkMeta { peer: ([127, 0, 0, 1], 1).into(), namespace: 0, anonymous: true };
+        self.handle(Input::Open { link, meta });
         link
     }
 
@@ -70,6 +88,7 @@ impl Broker {
                     let verdict = Verdict::Accepted;
                     self.engine.handle(Now::default(), Input::Authenticated { link, verdict });
                 }
+                Effect::Close { .. } => self.closed += 1,
                 _ => {}
             }
         }
@@ -119,4 +138,37 @@ fn a_late_answer_for_an_ended_session_sends_nothing_to_its_successor() {
     assert_eq!(broker.read(other), [0_u8; 0], "a message of somebody else");
     broker.committed(due);
     assert_eq!(broker.read(other), [0x34, 6, 0, 1, b'b', 0, 1, b'!']);
+}
+
+/// A link that breaks the protocol before its CONNACK has left is refused; its session goes on without it.
+#[test]
+fn a_late_answer_for_a_refused_link_does_not_bring_it_back() {
+    let mut broker = Broker::new();
+    let before = broker.connect_v5(0, b'c');
+    broker.answer_all_but(None);
+    broker.send(before, &[0x82, 7, 0, 1, 0, 0, 1, b'a', 0]);
+    broker.answer_all_but(None);
+    broker.send(before, &[0xE0, 0]);
+    broker.answer_all_but(None);
+    broker.read(before);
+
+    let refused = broker.connect_v5(0, b'c');
+    let late = *broker.asked.last().expect("the session is stored before CONNACK");
+    let closed = broker.closed;
+    broker.send(refused, &[0xF0, 0xFF, 0xFF, 0xFF, 0xFF, 1]);
+    assert_eq!(broker.read(refused)[..2], [0x20, 3], "CONNACK with a reason");
+    broker.answer_all_but(Some(late));
+    broker.committed(late);
+    assert_eq!(broker.closed, closed + 1);
+    assert_eq!(broker.read(refused), [0_u8; 0]);
+
+    let other = broker.connect(0, b'd', true);
+    broker.answer_all_but(None);
+    assert_eq!(broker.read(other), [0x20, 2, 0, 0]);
+    broker.send(other, &[0x30, 4, 0, 1, b'a', b'!']);
+    assert_eq!(broker.read(other), [0_u8; 0], "a message of the session that had the link's place before");
+    broker.connect_v5(1, b'c');
+    broker.answer_all_but(None);
+    broker.send(other, &[0xC0, 0]);
+    assert_eq!(broker.read(other), [0xD0, 0], "nobody takes its link over");
 }
