@@ -155,6 +155,14 @@ impl Link {
         self.extras.get_or_insert_default()
     }
 
+    #[inline]
+    fn list(&mut self, slot: u32, dirty: &mut Vec<u32>) {
+        if !self.listed {
+            self.listed = true;
+            dirty.push(slot);
+        }
+    }
+
     /// Bytes waiting or on their way to the client.
     pub(crate) fn queued(&self) -> usize {
         self.out.len() + self.sending as usize
@@ -214,23 +222,19 @@ impl Links {
     /// The outbox of a slot that takes output, listed for sending.
     #[inline]
     pub(crate) fn outbox(&mut self, slot: u32) -> Option<&mut Link> {
-        let link = self.at(slot)?;
+        let link = self.slots.get_mut(slot as usize)?;
         // After the last packet, which was a DISCONNECT or a refusal, nothing is said.
         if matches!(link.state, LinkState::Closing | LinkState::Free) {
             return None;
         }
-        self.list(slot);
-        self.at_mut(slot)
+        link.list(slot, &mut self.dirty);
+        Some(link)
     }
 
-    /// Lists a slot for sending.
-    #[inline]
+    /// What is left of a slot's output is to be sent.
     pub(crate) fn list(&mut self, slot: u32) {
-        if let Some(link) = self.slots.get_mut(slot as usize)
-            && !link.listed
-        {
-            link.listed = true;
-            self.dirty.push(slot);
+        if let Some(link) = self.slots.get_mut(slot as usize) {
+            link.list(slot, &mut self.dirty);
         }
     }
 
